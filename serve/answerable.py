@@ -17,9 +17,9 @@ _LENGTHS = {
     "/v1/responses": ("max_output_tokens",),
 }
 _NO_PARSER = (
-    "This server has no parser of tool calls, so none can be required: what the model calls arrives"
-    " as text. Start it with a parser (`luthier serve --tool-parser NAME`), or leave tool_choice"
-    " out."
+    "This server has no parser for tool calls, so a request cannot require one: tool calls"
+    " arrive as text. Start the server with a parser (`luthier serve --tool-parser NAME`), or"
+    " leave out tool_choice."
 )
 
 

@@ -88,7 +88,7 @@ class ContextExceeded(LuthierError):
     how long it is."""
 
     def __init__(self, reason: str, limit: int, used: int) -> None:
-        hint = "Leave the oldest turns out, or begin a new chat."
+        hint = "Leave out the oldest turns, or start a new chat."
         super().__init__("The chat is too long for the model", reason, hint)
         self.limit = limit
         self.used = used
@@ -181,11 +181,11 @@ async def _expect_sleeping(endpoint: Endpoint, expected: bool) -> None:
     with _readable(endpoint, body):
         sleeping = bool(_object(body)["is_sleeping"])
     if sleeping != expected:
-        message = f"vLLM says that it {'sleeps' if sleeping else 'is awake'} all the same."
+        message = f"vLLM reports that it is still {'asleep' if sleeping else 'awake'}."
         raise LuthierError(
-            "vLLM does not sleep" if expected else "vLLM does not wake up",
+            "vLLM did not go to sleep" if expected else "vLLM did not wake up",
             message,
-            "Its log tells more.",
+            "Its log says more.",
         )
 
 
@@ -248,11 +248,11 @@ async def stream_chat(
         except LuthierError as error:
             if _refuses_system(messages, error):
                 hint = (
-                    "This model's chat template has no system role: write the system prompt before"
-                    " the first question, and leave it empty."
+                    "This model's chat template has no system role. Put the text of the system"
+                    " prompt before the first question, and leave the system prompt empty."
                 )
                 raise LuthierError(
-                    "The model takes no system prompt", error.message, hint
+                    "The model does not accept a system prompt", error.message, hint
                 ) from None
             if (
                 not endpoint.hosted
@@ -385,9 +385,9 @@ def _readable(endpoint: Endpoint, body: bytes) -> Iterator[None]:
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         start = body[:200].decode(errors="replace")
         raise LuthierError(
-            "Not a server of models",
+            "Not a model server",
             f"{endpoint.base_url} answers {start!r}.",
-            "Another program may listen there.",
+            "Another program may be listening there.",
         ) from error
 
 
@@ -440,12 +440,14 @@ async def _request(
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         message = f"Nothing answers at {endpoint.base_url} ({str(error) or 'no connection'})."
         raise LuthierError(
-            "The server does not answer", message, "`luthier server status` tells whether it runs."
+            "The server does not answer",
+            message,
+            "`luthier server status` shows whether it is running.",
         ) from error
     except httpx.TimeoutException as error:
-        message = f"{endpoint.base_url} said nothing for {seconds:.0f} s."
+        message = f"{endpoint.base_url} sent nothing for {seconds:.0f} s."
         raise LuthierError(
-            "The server takes too long", message, "It may be busy or stuck: its log tells."
+            "The server takes too long", message, "It may be busy or stuck. Check its log."
         ) from error
     # the last of them: bytes that are not what their header says
     except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -453,7 +455,9 @@ async def _request(
             f"The connection to {endpoint.base_url} was lost: {str(error) or type(error).__name__}."
         )
         raise LuthierError(
-            "The answer broke off", message, "The server may have stopped: `luthier server status`."
+            "The answer broke off",
+            message,
+            "The server may have stopped. Check with `luthier server status`.",
         ) from error
 
 
@@ -482,12 +486,12 @@ async def _events(endpoint: Endpoint, response: httpx.Response) -> AsyncIterator
         if len(remainder) > _LONGEST_EVENT:
             message = f"{endpoint.base_url} sends lines without an end."
             raise LuthierError(
-                "Not a server of models", message, "Another program may listen there."
+                "Not a model server", message, "Another program may be listening there."
             )
     raise LuthierError(
         "The answer broke off",
-        "The server ended the stream in the middle.",
-        "Its log tells why: `luthier log -f`.",
+        "The server ended the stream before the answer was complete.",
+        "Its log says why: `luthier log -f`.",
     )
 
 
@@ -503,28 +507,26 @@ def _status(error: Any) -> int:
 _TITLES: dict[object, tuple[str, str]] = {
     400: (
         "The server cannot do this",
-        "Ask for fewer tokens, or shorten the conversation, if it is about length.",
+        "If the problem is length, ask for fewer tokens or shorten the conversation.",
     ),
     401: (
         "The server does not accept the key",
         "Servers started by another Luthier home have other keys.",
     ),
-    403: ("The key does not open this", "Loading adapters needs the control key."),
+    403: ("The key does not allow this", "Loading adapters needs the control key."),
     404: (
         "The server has no such model",
-        "It may have been unloaded: look at the list of models again.",
+        "It may have been unloaded. Refresh the list of models.",
     ),
-    409: ("The server does not do this", "`luthier server status` tells what it serves."),
+    409: ("The server does not offer this", "`luthier server status` shows what it serves."),
     "server_asleep": (
         "The server is asleep",
-        (
-            "`luthier server status` tells more; `luthier server wake` wakes it as soon as that"
-            " can be."
-        ),
+        ("`luthier server status` says why; `luthier server wake` wakes it as soon as possible."),
     ),
     503: (
         "The server is stopping",
-        "It finishes its answers and takes no new requests. `luthier server status` tells more.",
+        "It finishes its answers and accepts no new requests. `luthier server status` shows its"
+        " state.",
     ),
 }
 
@@ -544,14 +546,12 @@ def _refused(endpoint: Endpoint, status: int, body: bytes) -> LuthierError:
         reason = str(error["message"] if isinstance(error, dict) else error)
         code = error.get("code") if isinstance(error, dict) else None
     except (ValueError, LookupError, TypeError):
-        reason, code = text.strip()[:500] or f"HTTP status {status}, and nothing more.", None
+        reason, code = text.strip()[:500] or f"HTTP status {status}, without further details.", None
     limit = _LIMIT.search(reason)
     if status == 400 and limit is not None:
         return ContextExceeded(reason, int(limit[1]), int(limit[2] or 0))
     title_and_hint = _TITLES.get(code) if isinstance(code, str) else None
-    title, hint = title_and_hint or _TITLES.get(
-        status, ("The server failed", "Its log tells more.")
-    )
+    title, hint = title_and_hint or _TITLES.get(status, ("The server failed", "Its log says more."))
     if endpoint.hosted:
         hint = f"{endpoint.base_url} says so."
     return LuthierError(title, reason, hint)

@@ -45,8 +45,8 @@ class HostedEndpoint:
         parts = urlsplit(self.url)
         far = parts.scheme == "http" and parts.hostname not in _LOOPBACK
         return (
-            f"{self.url} is not encrypted: the key and everything that is said can be read on the"
-            " way."
+            f"{self.url} is not encrypted: others on the network can read the key and the whole"
+            " conversation."
             if far
             else ""
         )
@@ -66,7 +66,7 @@ class HostedEndpoint:
                 hint = f"export {self.key_env}=... before you start Luthier."
                 raise LuthierError(
                     "The key is not set",
-                    f"The variable {self.key_env} of {self.name} is empty or missing.",
+                    f"{self.name} needs the variable {self.key_env}, which is empty or not set.",
                     hint,
                 )
         elif self.key_file:
@@ -76,15 +76,15 @@ class HostedEndpoint:
         if not key.isascii() or not key.isprintable() or " " in key:
             raise LuthierError(
                 "Unusable API key",
-                f"What {self.key_env or self.key_file} holds is no key.",
-                "A key is one word.",
+                f"{self.key_env or self.key_file} does not contain a key.",
+                "A key is a single word.",
             )
         return key
 
     def _read_key(self, path: Path) -> str:
         try:
             if path.stat().st_mode & 0o077:
-                message = f"{path}, the key of {self.name}, can be read by others on this machine."
+                message = f"Other users of this machine can read {path}, the key of {self.name}."
                 raise LuthierError("The key is not private", message, f"chmod 600 {path}")
             return path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
@@ -92,7 +92,7 @@ class HostedEndpoint:
             raise LuthierError(
                 "The key cannot be read",
                 f"{path}: {reason}.",
-                f"The key of {self.name} lies there.",
+                f"The key of {self.name} should be there.",
             ) from error
 
 
@@ -101,7 +101,7 @@ def hosted_endpoints() -> list[HostedEndpoint]:
     sections = _config().get("endpoints", {})
     if not isinstance(sections, dict):
         raise LuthierError(
-            "Unreadable settings", f"{_path()}: endpoints is no table.", "See docs/compare.md."
+            "Unreadable settings", f"{_path()}: endpoints is not a table.", "See docs/compare.md."
         )
     return [_checked(name, values) for name, values in sections.items()]
 
@@ -135,7 +135,7 @@ def remove(name: str) -> None:
     if name not in sections:
         raise LuthierError(
             "No such endpoint",
-            f"config.toml names no endpoint {name!r}.",
+            f"config.toml has no endpoint named {name!r}.",
             f"{did_you_mean(name, sections)}`luthier endpoints` lists them.",
         )
     del sections[name]
@@ -150,26 +150,29 @@ def _checked(name: str, values: Any) -> HostedEndpoint:
 
     if not _NAME.fullmatch(name):
         raise wrong(
-            "the name is not made of small letters, digits, dots, hyphens and underscores.",
-            "Call it openai, say.",
+            "the name may contain only lower-case letters, digits, dots, hyphens and underscores.",
+            "For example: openai",
         )
     if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
         raise wrong(
-            "it is no table of texts.", 'It has url = "https://..." and key_env or key_file.'
+            "it is not a table of texts.", 'It needs url = "https://..." and key_env or key_file.'
         )
     if unknown := [key for key in values if key not in ("url", "key_env", "key_file")]:
         raise wrong(
             f"{unknown[0]} means nothing.",
-            "Known: url, key_env, key_file. A key itself never stands in the settings.",
+            "Known keys: url, key_env, key_file. The settings never contain the secret itself.",
         )
     endpoint = HostedEndpoint(
         name, values.get("url", ""), values.get("key_env", ""), values.get("key_file", "")
     )
     parts = urlsplit(endpoint.url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-        raise wrong(f"{endpoint.url!r} is no address.", "It looks like https://api.openai.com/v1.")
+        raise wrong(
+            f"{endpoint.url!r} is not a web address.",
+            "Write an address like https://api.openai.com/v1.",
+        )
     if endpoint.key_env and endpoint.key_file:
-        raise wrong("it has key_env and key_file.", "Keep one of them.")
+        raise wrong("it has both key_env and key_file.", "Keep one of them.")
     return endpoint
 
 

@@ -53,8 +53,8 @@ def gpu_share(gpus: Sequence[Gpu], asked_share: float, needed: Needed, context: 
         return GpuShare(
             asked_share,
             None,
-            f"{asked_share:.0%} of {_gigabytes(tightest.total)}; vLLM measures what is left for"
-            " conversations",
+            f"{asked_share:.0%} of {_gigabytes(tightest.total)}; vLLM measures how much is left"
+            " for conversations",
         )
     why = (
         f"{_gigabytes(tightest.free)} of {_gigabytes(tightest.total)} are free on GPU"
@@ -115,14 +115,14 @@ def _no_room(
 ) -> LuthierError:
     used = f"; {occupants(gpu.index)} use the rest" if partly else ""
     message = (
-        f"GPU {gpu.index} has {_gigabytes(gpu.free)} of {_gigabytes(gpu.total)} free{used}. It"
-        f" would take {max(0.0, share):.0%}: weights, adapters and working memory need"
-        f" {_gigabytes(fixed)}, one conversation of {context:,} tokens"
+        f"GPU {gpu.index} has {_gigabytes(gpu.free)} of {_gigabytes(gpu.total)} free{used}. The"
+        f" server would get {max(0.0, share):.0%}, but weights, adapters and working memory need"
+        f" {_gigabytes(fixed)}, and one conversation of {context:,} tokens needs"
         f" {_gigabytes(conversation_bytes)}."
     )
     hint = (
-        "A shorter --context-length, --gpus 2, or --vllm=--quantization=fp8 needs less; or wait"
-        " until the GPU is free."
+        "Use a shorter --context-length, --gpus 2 or --vllm=--quantization=fp8, which need less;"
+        " or wait until the GPU is free."
     )
     return LuthierError("Not enough GPU memory", message, hint)
 

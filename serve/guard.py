@@ -76,7 +76,7 @@ class Refusal:
 
 NO_KEY = Refusal(
     401,
-    "This server asks for an API key: send the header `Authorization: Bearer KEY`.",
+    "This server requires an API key: send the header `Authorization: Bearer KEY`.",
     "invalid_request_error",
     "missing_api_key",
 )
@@ -85,7 +85,7 @@ WRONG_KEY = Refusal(
 )
 CONTROL_ONLY = Refusal(
     403,
-    "This route needs the control key; yours is the client key.",
+    "This route needs the control key, but you sent the client key.",
     "permission_error",
     "control_key_required",
 )
@@ -109,19 +109,19 @@ def no_route(method: str, path: str) -> Refusal:
 
 def wrong_method(path: str) -> Refusal:
     methods = " or ".join(sorted(method for method, route in CLIENT_ROUTES if route == path))
-    return Refusal(405, f"{path} is asked with {methods}.", "invalid_request_error", "wrong_method")
+    return Refusal(405, f"{path} accepts only {methods}.", "invalid_request_error", "wrong_method")
 
 
 UNASKED = Refusal(
     409,
-    "Sleeping is asked of Luthier (`luthier server sleep`), which frees the GPU for others and"
-    " turns requests away meanwhile.",
+    "Use `luthier server sleep`: it also frees the GPU and rejects requests while the server is"
+    " asleep.",
     "invalid_request_error",
     "sleep_by_luthier",
 )
 STOPPING = Refusal(
     503,
-    "This server is stopping: it finishes its answers and takes no new requests.",
+    "This server is stopping: it finishes its answers and accepts no new requests.",
     "server_error",
     "server_stopping",
 )

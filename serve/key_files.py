@@ -31,8 +31,8 @@ def _key(name: str) -> str:
         path.chmod(0o600)
     key = path.read_text(encoding="ascii", errors="replace").strip()
     if len(key) < _SHORTEST or not key.isascii() or not key.isprintable() or " " in key:
-        hint = "Delete that file: a new key is made. Then restart the servers."
-        raise LuthierError("Unusable API key", f"{path} does not hold a key.", hint)
+        hint = "Delete that file, so that Luthier makes a new key. Then restart the servers."
+        raise LuthierError("Unusable API key", f"{path} does not contain a key.", hint)
     return key
 
 

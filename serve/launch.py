@@ -105,25 +105,25 @@ def attach(server: Server, name: str, path: Path) -> str:
     check_names([name], set(asyncio.run(list_models(server.endpoint))))
     if adapter.rank > plan.max_lora_rank:
         message = (
-            f"{name} has rank {adapter.rank}, this server was started for ranks up to"
+            f"{name} has rank {adapter.rank}, but this server was started for ranks up to"
             f" {plan.max_lora_rank}."
         )
         raise LuthierError(
             "Rank too high for this server",
             message,
-            f"Stop {server.job.id} and start it again with this adapter.",
+            f"Stop {server.job.id}, then start it again with this adapter.",
         )
     template = template_of(adapter, plan.base)
     served = None if plan.chat_template is None else plan.chat_template.read_text(encoding="utf-8")
     if (template or "").rstrip() != (served or "").rstrip():
         message = (
-            f"{name} was trained with another chat template than the one that {server.job.id}"
-            " applies."
+            f"{name} was trained with a chat template that differs from the one that"
+            f" {server.job.id} uses."
         )
         raise LuthierError(
-            "Another chat template",
+            "Different chat template",
             message,
-            "Serve it on a --port of its own: a server has one template.",
+            "Serve it on a separate --port: a server has only one template.",
         )
     content = ModelFolder(adapter.directory).identity()
     if server.refreshed().contents.get(name, content) != content:
@@ -166,7 +166,7 @@ def _check_adapter(server: Server, name: str) -> None:
     cards = asyncio.run(list_cards(server.endpoint))
     found = next((card for card in cards if card.id == name), None)
     if found is None or found.parent is None:
-        what = "is the base model, which stays." if found else "is not among its models."
+        what = "is the base model, which stays loaded." if found else "is not one of its models."
         names = [card.id for card in cards if card.parent is not None]
         meant = "" if found else did_you_mean(name, names)
         raise LuthierError(
@@ -190,5 +190,5 @@ def _refuse_twin(base: Path, host: str) -> None:
             raise LuthierError(
                 "Already served",
                 message,
-                "Add the adapter to it, or name a --port for a second server.",
+                "Add the adapter to that server, or choose a --port for a second server.",
             )

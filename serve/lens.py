@@ -46,8 +46,8 @@ async def shifts(
     )
     if not len(of_base) == len(of_tuned) == len(answer_tokens):
         raise LuthierError(
-            "No lens here",
-            "The server does not tell the probabilities of a prompt.",
+            "The lens does not work here",
+            "This server does not report the probabilities of a prompt.",
             "Luthier's own servers do.",
         )
     texts = [text for text, _ in of_base]

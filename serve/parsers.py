@@ -77,8 +77,14 @@ def _first(
 ) -> Parser:
     for name, kinds, marks in table:
         if (not kinds or kind in kinds) and all(mark in template for mark in marks):
-            evidence = f"its template has {marks[0]}" if marks else "vLLM has one for this family"
+            evidence = (
+                f"its template contains {marks[0]}" if marks else "vLLM has one for this family"
+            )
             return Parser(name, f"model type {kind or 'unknown'}, {evidence}")
     return Parser(
-        "", f"no parser of {task} is known for model type {kind or 'unknown'} with this template"
+        "",
+        (
+            f"there is no known parser of {task} for model type {kind or 'unknown'} with this"
+            " template"
+        ),
     )

@@ -41,12 +41,12 @@ class Pins:
         # with none left to move out, the next adapter would end the engine
         if len(self.names) >= self.most:
             return (
-                f"{len(self.names)} adapters are pinned, and one place must stay free for the"
-                " others."
+                f"{len(self.names)} adapters are pinned already, and one slot must stay free for"
+                " the others."
             )
         await state.engine_client.add_lora(adapter)
         if not await state.engine_client.pin_lora(adapter.lora_int_id):
-            return f"vLLM does not pin {name!r}."
+            return f"vLLM did not pin {name!r}."
         self.names.append(name)
         return ""
 

@@ -88,7 +88,7 @@ class ServerPlan:
         if self.device == "cpu":  # vLLM answers 200 there, and all later requests hang
             return (
                 "vLLM's sleep mode is for GPUs: on a CPU it would free nothing, and the server"
-                " would not answer any more."
+                " would stop answering."
             )
         return "" if self.can_sleep else "It was started with --no-sleep."
 
@@ -98,8 +98,8 @@ class ServerPlan:
         if is_loopback(self.host):
             return ""
         return (
-            f"Listening on {self.host}: other machines can reach this server, without TLS. Whoever"
-            " has the client key can use it."
+            f"Listening on {self.host}: other machines can reach this server, without TLS. Anyone"
+            " with the client key can use it."
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -172,14 +172,15 @@ def look_ahead(
         can_sleep=options.can_sleep and not uses_ray(options.extra_args),
         reasons={
             "adapters": (
-                f"{2 * max_loras} stay in memory; others are read again when they are asked"
+                f"{2 * max_loras} stay in memory; vLLM reads the others again when a request"
+                " needs them"
             ),
             "max_lora_rank": _why_rank(rank, max(ranks)),
             "memory": memory,
             "graph_sizes": graphs,
             "context_length": _why_context(context, options.context_length is not None, device),
             "chat_template": (
-                "the adapters were trained with another one than the base model's"
+                "the adapters were trained with a template that differs from the base model's"
                 if template
                 else "the base model's"
             ),
@@ -208,14 +209,14 @@ def check_names(names: list[str], taken: set[str]) -> None:
     for name in names:
         if not NAME.fullmatch(name):
             message = (
-                f"{name!r} is not made of letters, digits, dots, hyphens, underscores and @, at"
-                " most 64."
+                f"{name!r} may contain only letters, digits, dots, hyphens, underscores and @,"
+                " and at most 64 of them."
             )
             raise LuthierError("Not a name for a model", message, "Give the adapter another name.")
         if name in taken:
             raise LuthierError(
                 "The name is taken",
-                f"Another model of this server is called {name!r}.",
+                f"Another model on this server is named {name!r}.",
                 "Give the adapter another name.",
             )
         taken = {*taken, name}
@@ -273,10 +274,10 @@ def _template(adapters: list[Adapter], base: Path) -> Path | None:
             f"{directory} {'another one' if text else 'that of the base model'}"
             for directory, text in own.items()
         )
-        hint = "A server has one template: serve them one by one, each with a --port of its own."
+        hint = "A server has only one template: serve each adapter on a separate --port."
         raise LuthierError(
             "Different chat templates",
-            f"These adapters were trained with different ones: {message}.",
+            f"These adapters were trained with different templates: {message}.",
             hint,
         )
     text = str(texts.pop())
@@ -305,18 +306,19 @@ def _memory(
         return (
             options.gpu_memory,
             None,
-            f"{options.kv_cache_gb} GiB of main memory for the conversations, beside the weights",
+            f"{options.kv_cache_gb} GiB of main memory for conversations, in addition to the"
+            " weights",
         )
     found = _gpus_for(options)
     if not found:
-        return options.gpu_memory, None, "no GPU can be seen from here: vLLM finds out"
+        return options.gpu_memory, None, "Luthier sees no GPU: vLLM decides"
     if not _OTHER_MEMORY.isdisjoint(read_arguments(options.extra_args)):
         return (
             options.gpu_memory,
             None,
             (
-                f"{options.gpu_memory:.0%} of the GPU; with these arguments vLLM alone knows what"
-                " it needs"
+                f"{options.gpu_memory:.0%} of the GPU; with these arguments only vLLM knows how"
+                " much it needs"
             ),
         )
     longest = context or ModelFolder(base).context_length or _CPU_CONTEXT_LENGTH
@@ -331,7 +333,7 @@ def _graph_sizes(device: Device, extra_args: Sequence[str]) -> tuple[list[int], 
         return [], "a CPU has none"
     if not _OTHER_GRAPHS.isdisjoint(read_arguments(extra_args)):
         return [], "vLLM's own choice, with these arguments"
-    why = "for a quick start; --vllm=--max-cudagraph-capture-size=512 records vLLM's 51"
+    why = "for a fast start; --vllm=--max-cudagraph-capture-size=512 records all 51 of vLLM's sizes"
     return list(_GRAPH_SIZES), why
 
 
@@ -357,7 +359,9 @@ def _checked_origins(origins: Sequence[str]) -> list[str]:
                 "Write it as the browser does: scheme, host and port, such as"
                 " http://localhost:3000."
             )
-            raise LuthierError("Not an origin", f"{origin!r} is no web page's origin.", hint)
+            raise LuthierError(
+                "Not an origin", f"{origin!r} is not the origin of a web page.", hint
+            )
     return list(origins)
 
 
@@ -378,12 +382,12 @@ def _why_context(context: int | None, asked: bool, device: Device) -> str:
         return "asked for"
     if context is None:
         return "what the model can"
-    return "a CPU takes minutes to read in more" if device == "cpu" else "what fits"
+    return "a CPU takes minutes to read a longer prompt" if device == "cpu" else "what fits"
 
 
 def _why_sampling(source: str) -> str:
     return (
-        "vLLM's neutral defaults: a request says how to sample"
+        "vLLM's neutral defaults: each request sets its own sampling"
         if source == "vllm"
-        else "the model's own defaults for temperature and so on"
+        else "the model's own defaults for temperature and the like"
     )

@@ -26,7 +26,7 @@ def choose_port(host: str, requested: int | None, promised: Collection[int]) -> 
             raise LuthierError(
                 "No such port",
                 f"{requested} is not between 1 and 65535.",
-                "Leave --port out to have one chosen.",
+                "Leave out --port to use a free one.",
             )
         if requested in promised or not _is_vacant(host, requested):
             raise port_taken(host, requested)
@@ -67,8 +67,8 @@ def reserved(host: str, port: int) -> Iterator[None]:
 def port_taken(host: str, port: int) -> LuthierError:
     return LuthierError(
         "The port is taken",
-        f"Something else listens on {host}:{port}, or is about to.",
-        "Name another --port, or leave it out to have a free one chosen.",
+        f"Another program is listening on {host}:{port}, or is about to.",
+        "Choose another --port, or leave it out to use a free one.",
     )
 
 
@@ -135,6 +135,6 @@ def _bound(host: str, port: int) -> socket.socket:
         raise LuthierError(
             "Cannot listen there",
             f"{host}:{port}: {reason}.",
-            "127.0.0.1 is this machine only, 0.0.0.0 every address of it.",
+            "127.0.0.1 is this machine only; 0.0.0.0 is every address of this machine.",
         ) from error
     return probe

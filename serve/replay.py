@@ -46,7 +46,7 @@ def read_scripts(path: Path) -> list[Script]:
         if script:
             scripts.setdefault(json.dumps(conversation.messages, sort_keys=True), script)
     if not scripts:
-        message = f"No conversation in {path} has a user's turn."
+        message = f"No conversation in {path} has a user turn."
         raise LuthierError(
             "Nothing to ask",
             message,
@@ -93,7 +93,9 @@ def _from_text(path: Path) -> list[Script]:
         ) from None
     prompts = [(row, line.strip()) for row, line in enumerate(lines) if line.strip()]
     if not prompts:
-        raise LuthierError("Empty file", f"{path} has no prompt.", "Write one on each line.")
+        raise LuthierError(
+            "Empty file", f"{path} has no prompts.", "Write one prompt on each line."
+        )
     return [
         (
             ScriptTurn(

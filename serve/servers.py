@@ -116,8 +116,8 @@ def current_server() -> Server:
     servers = running_servers()
     if not servers:
         raise LuthierError(
-            "No server runs",
-            "There is no model to talk to.",
+            "No server is running",
+            "There is no model to chat with.",
             "Start one: `luthier serve RUN`, or v on the Runs screen.",
         )
     return servers[0]

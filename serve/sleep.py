@@ -20,9 +20,9 @@ def check_sleeps(job: Job) -> None:
     why = ServerPlan.from_json(job.spec.settings).why_sleepless
     if why:
         raise LuthierError(
-            "This server does not sleep",
+            "This server cannot sleep",
             why,
-            f"`luthier server stop {job.id}` frees what it takes.",
+            f"`luthier server stop {job.id}` frees the memory that it uses.",
         )
 
 
@@ -38,7 +38,7 @@ def put_to_sleep(job: Job) -> None:
     check_sleeps(job)
     if not isinstance(job.state(), Running | Asleep):
         raise LuthierError(
-            "Not ready", f"{job.id} is {word(job.state())}.", "It can sleep once it serves."
+            "Not ready", f"{job.id} is {word(job.state())}.", "It can sleep once it is ready."
         )
     giving_way.ask(job, Wish("rest"))
     _wait(job, lambda state: isinstance(state, Asleep) and not state.waking)
@@ -60,11 +60,11 @@ def _wait(job: Job, there: Callable[[State], bool]) -> None:
         wish = giving_way.wish_of(job)
         if wish is not None and wish.refused:
             giving_way.grant(job, wish)
-            raise LuthierError("The server does not sleep", wish.refused, "Its log tells more.")
+            raise LuthierError("The server did not go to sleep", wish.refused, "Its log says more.")
         if not isinstance(state, Running | Asleep) or time.monotonic() > deadline:
             raise LuthierError(
-                "The server did not do that",
+                "The server did not obey",
                 f"{job.id} is {word(state)}.",
-                f"`luthier log {job.id}` tells more.",
+                f"`luthier log {job.id}` shows more.",
             )
         time.sleep(0.1)

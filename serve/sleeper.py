@@ -108,7 +108,7 @@ class Sleeper:
 
     def _sleep(self, wish: Wish) -> None:
         asker = _job(wish.by)
-        self._tell(f"The server goes to sleep: {_why(asker)}.", hold=False)
+        self._tell(f"The server is going to sleep: {_why(asker)}.", hold=False)
         try:
             self._finish_answers()
             # a stop has its own patience with answers, and nothing to sleep for
@@ -139,7 +139,9 @@ class Sleeper:
             asyncio.run(wake_up(self._endpoint, _ORDER_SECONDS))
             self._tell("", hold=False)
         except LuthierError as problem:
-            raise Crash("vLLM neither sleeps nor wakes", problem.message, problem.hint) from problem
+            raise Crash(
+                "vLLM neither goes to sleep nor wakes up", problem.message, problem.hint
+            ) from problem
         finally:
             refusal = events.SleepRefused(by=wish.by, message=error.message)
             events.tell(self._context, refusal)
@@ -166,16 +168,16 @@ class Sleeper:
         if other_jobs:
             names = " and ".join(f"{job.short_id} ({job.spec.kind})" for job in other_jobs)
             self._tell(
-                f"The server sleeps while {names} uses the GPU. It wakes when that is done.",
+                f"The server sleeps while {names} uses the GPU, and wakes afterwards.",
                 hold=False,
             )
         else:
-            self._tell("The server sleeps. It wakes now.", hold=True)
+            self._tell("The server is asleep. It is waking up now.", hold=True)
 
     def _wake(self) -> None:
         events.tell(self._context, events.Waking())
         began = time.monotonic()
-        self._tell("The server wakes up.", hold=True)
+        self._tell("The server is waking up.", hold=True)
         try:
             asyncio.run(wake_up(self._endpoint, _ORDER_SECONDS))
             probed = self._probe()
@@ -189,10 +191,10 @@ class Sleeper:
         ]
         if changed:
             message = (
-                f"After its sleep {', '.join(changed)} says something else than before: vLLM has"
-                " not restored it."
+                f"After waking, {', '.join(changed)} gives a different answer than before: vLLM"
+                " did not restore it."
             )
-            raise Crash("vLLM woke up changed", message, "It is started anew.")
+            raise Crash("vLLM woke up changed", message, "Luthier restarts it.")
         self._tell("", hold=False)
         seconds = round(time.monotonic() - began, 2)
         events.tell(self._context, events.Awake(seconds=seconds))
@@ -247,7 +249,7 @@ def _still_wanted(wish: Wish) -> bool:
 
 def _why(asker: Job | None) -> str:
     return (
-        "it was asked to"
+        "somebody asked for it"
         if asker is None
         else f"{asker.short_id} ({asker.spec.kind}) needs the GPU"
     )

@@ -254,7 +254,7 @@ class Traffic:
         if folder:
             await _say(
                 404,
-                f"{passage.model} cannot be asked any more: its folder {folder} was deleted.",
+                f"{passage.model} is no longer available: its folder {folder} was deleted.",
                 watched,
             )
             return
@@ -270,12 +270,14 @@ class Traffic:
         if asks and _sequences(passage.body) > 1:
             await _say(
                 400,
-                "On a CPU, the log-probabilities of a prompt can be asked for one prompt and one"
-                " answer at a time.",
+                "On a CPU, a request for the log-probabilities of a prompt may have only one"
+                " prompt and one answer.",
                 watched,
             )
         elif not complete and len(body) > _LONGEST_BODY:
-            await _say(413, f"On a CPU, a request has at most {_LONGEST_BODY:,} bytes.", watched)
+            await _say(
+                413, f"On a CPU, a request may have at most {_LONGEST_BODY:,} bytes.", watched
+            )
         else:
             async with self._gate.alone() if asks else self._gate.together():
                 await self._app(scope, replayed, watched)

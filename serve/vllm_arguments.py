@@ -78,13 +78,13 @@ _OURS = {
 }
 _WHY = {
     "trust_remote_code": (
-        "Code that comes with a model is not run: Luthier serves the architectures that vLLM itself"
-        " has."
+        "Luthier does not run code that comes with a model: it serves the architectures that"
+        " vLLM itself has."
     ),
-    "load_format": "Models are read from safetensors only: other formats can run code.",
+    "load_format": "Luthier reads models only from safetensors: other formats can run code.",
     "hf_token": (
-        "Nothing is downloaded while a model is served; `luthier models import hub:OWNER/NAME` does"
-        " that before."
+        "Luthier downloads nothing while it serves a model; use `luthier models import"
+        " hub:OWNER/NAME` before."
     ),
 }
 _NEGATIVE_NUMBER = re.compile(r"-\d+|-\d*\.\d+")
@@ -106,9 +106,9 @@ def read_arguments(arguments: Sequence[str]) -> dict[str, list[str]]:
     for argument in arguments:
         if not argument.startswith("-") or _NEGATIVE_NUMBER.fullmatch(argument):
             if len(values.get(option.name, [])) >= option.most:
-                message = f"{argument!r} stands behind no flag that takes a value."
+                message = f"{argument!r} does not follow a flag that takes a value."
                 raise LuthierError(
-                    "Not for vLLM's extra arguments",
+                    "Not a valid argument for vLLM",
                     message,
                     "Write a flag and its value: --vllm=--max-num-seqs=8",
                 )
@@ -166,13 +166,13 @@ def _option(flag: str) -> Option:
         if similar
         else "`vllm serve --help=all` lists them."
     )
-    raise LuthierError("Not for vLLM's extra arguments", f"vLLM has no flag {flag!r}.", hint)
+    raise LuthierError("Not a valid argument for vLLM", f"vLLM has no flag {flag!r}.", hint)
 
 
 def _refusal(argument: str, name: str) -> LuthierError:
     message = f"{argument!r} sets --{name.replace('_', '-')}, which Luthier sets itself."
     return LuthierError(
-        "Not for vLLM's extra arguments",
+        "Not a valid argument for vLLM",
         message,
         _WHY.get(name, "Leave it out: Luthier has options of its own for what it sets."),
     )

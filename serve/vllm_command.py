@@ -35,8 +35,8 @@ def vllm_module() -> str:
     if spec is None or spec.origin is None:
         raise LuthierError(
             "vLLM is not installed",
-            "This interpreter has no package vllm.",
-            "`make install` installs it; `luthier doctor` tells what is missing.",
+            "The package vllm is not installed in this Python environment.",
+            "`make install` installs it; `luthier doctor` lists what is missing.",
         )
     entry = Path(spec.origin).parent / "entrypoints" / "launchers" / "api_server" / "entry.py"
     return (

@@ -75,7 +75,7 @@ class VllmServer:
         while not self.context.stopping.wait(_POLL_SECONDS):
             for phase in phases.read():
                 self.tell(phase)
-            self._check_alive("while it was starting")
+            self._check_alive("while starting")
             if self._answers():
                 return True
         return False
@@ -90,10 +90,12 @@ class VllmServer:
         try:
             asyncio.run(load_adapter(self.endpoint, adapter.name, adapter.path))
         except LuthierError as error:
-            self._check_alive(f"while it loaded adapter {adapter.name}")
+            self._check_alive(f"while loading the adapter {adapter.name}")
             self._tell_of(adapter.name, adapter.path, error.message, ok=False)
             raise LuthierError(
-                f"vLLM refuses adapter {adapter.name}", error.message, "The log has the details."
+                f"vLLM refused the adapter {adapter.name}",
+                error.message,
+                "The log has the details.",
             ) from error
         self._tell_of(adapter.name, adapter.path)
 
@@ -106,7 +108,7 @@ class VllmServer:
             try:
                 self.load(ServedAdapter(model.id, model.path, model.run))
             except LuthierError:
-                self._check_alive("while it loaded its adapters again")
+                self._check_alive("while reloading its adapters")
             else:
                 if model.pinned:
                     self.pin(model.id)
@@ -116,7 +118,7 @@ class VllmServer:
         vLLM ends."""
         next_look = 0.0
         while not self.context.stopping.wait(_POLL_SECONDS):
-            self._check_alive("while it served")
+            self._check_alive("while serving")
             if sleeper is not None:
                 self._advance(sleeper)
             asked = self.context.directory / LOOK
@@ -136,7 +138,7 @@ class VllmServer:
         except Crash:
             raise
         except LuthierError:  # the guard does not answer: busy, or just ended
-            self._check_alive("while it slept" if sleeper.asleep else "while it served")
+            self._check_alive("while asleep" if sleeper.asleep else "while serving")
 
     def reconcile(self) -> None:
         """Write down what vLLM says it serves, if that has changed: anybody with the control key
@@ -156,11 +158,11 @@ class VllmServer:
         for model in models:
             before = known.get(model.id)
             if model.missing:
-                self._unload(model, f"Its folder was deleted, so it was unloaded: {model.path}")
+                self._unload(model, f"Its folder was deleted, so Luthier unloaded it: {model.path}")
             elif model.changed:
                 message = (
-                    f"Its folder has another content now, so it was unloaded: {model.path}. Load it"
-                    " again: it gets a name of its own."
+                    f"The files in its folder changed, so Luthier unloaded it: {model.path}. Load"
+                    " it again to serve the new version under a new name."
                 )
                 self._unload(model, message)
             elif model.kind == "adapter" and (before is None or before.path != model.path):
@@ -242,7 +244,7 @@ class VllmServer:
         )
         message = "\n".join(part for part in (f"vLLM {how} {when}.", cause, words) if part)
         kind = Crash if self.served else LuthierError
-        raise kind("vLLM ended", message, "The log has everything that vLLM said.")
+        raise kind("vLLM ended", message, "The log has vLLM's whole output.")
 
     def _model(self, card: ModelCard, pinned: list[str]) -> ServedModel:
         if card.parent is None:
@@ -310,9 +312,9 @@ def _serve(context: WorkerContext, plan: ServerPlan) -> None:
             pause = restarts.pause(time.monotonic())
             if pause is None:
                 message = (
-                    f"{crash.message}\nIt was started again {MOST_RESTARTS} times within an hour."
+                    f"{crash.message}\nLuthier restarted it {MOST_RESTARTS} times within an hour."
                 )
-                raise LuthierError("vLLM ended again and again", message, crash.hint) from crash
+                raise LuthierError("vLLM keeps crashing", message, crash.hint) from crash
             reason = crash.message.split("\n", 2)
             restart = events.Restart(
                 number=restarts.count,
@@ -322,8 +324,7 @@ def _serve(context: WorkerContext, plan: ServerPlan) -> None:
             )
             events.tell(context, restart)
             context.phase(
-                f"starting again in {pause:.0f} s, after a crash ({restarts.count} of"
-                f" {MOST_RESTARTS})"
+                f"restarting in {pause:.0f} s after a crash ({restarts.count} of {MOST_RESTARTS})"
             )
             before = server
         finally:

@@ -100,14 +100,14 @@ def calibration(base: Difference, resolution: float) -> Check:
     green, red = _CALIBRATION_GREEN * resolution, _CALIBRATION_RED * resolution
     verdict = at_most(base.spread, green, red)
     sentence = (
-        f"On the untouched base model transformers and vLLM differ by {base.spread:.4f} nats a"
-        " token; the bounds below rest on this."
+        f"On the untouched base model, transformers and vLLM differ by {base.spread:.4f} nats per"
+        " token. The bounds below are multiples of this."
     )
     if verdict != "green":
         sentence = (
-            f"Already on the untouched base model transformers and vLLM differ by {base.spread:.3f}"
-            f" nats a token, more than rounding explains ({green:.3f}): one of the two does not"
-            " compute this model as it is."
+            f"Even on the untouched base model, transformers and vLLM differ by {base.spread:.3f}"
+            f" nats per token, more than rounding explains ({green:.3f}): one of the two does not"
+            " compute this model correctly."
         )
     return Check(
         "base against base",
@@ -135,15 +135,15 @@ def effect(where: str, base: Scores, tuned: Scored, unit: Noise, elsewhere: floa
             " average."
         )
     elif verdict == "amber":
-        little = "less than two programs differ by: it learned little"
+        little = "less than the difference between two programs: it learned little"
         sentence = (
-            f"In {where} the adapter moves the log-probabilities by {moved:.4f} nats only,"
+            f"In {where} the adapter moves the log-probabilities by only {moved:.4f} nats,"
             f" {little}."
         )
     elif elsewhere is not None and elsewhere > red:
         sentence = f"{where} ignores the adapter: its answers are the base model's."
     else:
-        sentence = f"The adapter changes nothing in {where}: its weights are zero, or as good as."
+        sentence = f"The adapter changes nothing in {where}: its weights are zero or nearly zero."
     return Check(
         name,
         verdict,
@@ -187,7 +187,7 @@ def agreement(
             gap.disagreed,
             unit.disagreed,
             "of tokens",
-            "would choose another token than the trained model at {:.1%} of all places",
+            "would choose another token than the trained model at {:.1%} of all positions",
         ),
     )
     checks = []
@@ -196,7 +196,7 @@ def agreement(
         much = (
             "as much as base against base"
             if verdict == "green"
-            else f"{figure / bound:.1f} times what base against base allows"
+            else f"{figure / bound:.1f} times the bound from base against base"
         )
         sentence = f"{model_words} {words.format(figure)}, {much}."
         checks.append(
@@ -216,9 +216,9 @@ def agreement(
 def amount(tokens: int) -> Check:
     enough = tokens >= ENOUGH_TOKENS
     sentence = (
-        f"{tokens:,} tokens were compared."
+        f"Luthier compared {tokens:,} tokens."
         if enough
-        else f"Only {tokens:,} tokens could be compared: small faults may hide."
+        else f"Luthier could compare only {tokens:,} tokens, so small faults may go unnoticed."
     )
     return Check(
         "tokens compared",

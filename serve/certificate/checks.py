@@ -51,7 +51,7 @@ def all_checks(evidence: Evidence) -> list[Check]:
         judged.append(merged_bytes(evidence.merged_changes))
     reference = evidence.reference
     if reference is None:
-        reason = "The base model's weights are cut off: nothing more can be measured."
+        reason = "The base model's weights are cut off, so nothing more can be measured."
         return [*judged, Check("base model", "red", reason)]
     if isinstance(reference.base, Broken):
         return [
@@ -140,7 +140,7 @@ def _merged(evidence: Evidence, reference: Reference, tuned: Scores, unit: Noise
             Check(
                 f"{kind} model",
                 "red",
-                f"The {kind} model's weights are cut off: it cannot be loaded.",
+                f"The {kind} model's weights are cut off, so it cannot be loaded.",
             )
         ]
     judged = agreement.agreement(
@@ -230,7 +230,7 @@ def token_ids(samples: Sequence[Sample], reference: Reference, server: Rendered)
         return Check(
             name,
             "amber",
-            "Every token was trained, so that no turn has a prompt of its own to compare.",
+            "Every token was trained, so no turn has a separate prompt to compare.",
         )
     figure = unequal + grown + dated
     if unequal:
@@ -248,13 +248,13 @@ def token_ids(samples: Sequence[Sample], reference: Reference, server: Rendered)
     elif grown:
         verdict = "amber"
         sentence = (
-            f"In {grown} of {total} prompts the server opens the answer with tokens that training"
-            " left out (a thinking scaffold)."
+            f"In {grown} of {total} prompts the server begins the answer with tokens that"
+            " training left out (a thinking scaffold)."
         )
     else:
         verdict, sentence = (
             "green",
-            f"The server makes the very token ids of training of all {total} prompts.",
+            f"For all {total} prompts the server produces exactly the token ids of training.",
         )
     return Check(name, verdict, sentence, figure, 0, 0, f"of {total} prompts")
 
@@ -271,15 +271,16 @@ def _other_prompts(
         return (
             "red",
             (
-                f"{unequal} of {total} prompts are not the token ids of training: the chat template"
-                " or the tokenizer was changed since, and the model never saw such prompts."
+                f"{unequal} of {total} prompts differ from the token ids of training: the chat"
+                " template or the tokenizer has changed since, and the model never saw such"
+                " prompts."
             ),
         )
     return (
         "red",
         (
-            f"{unequal} of {total} prompts are not the token ids of training: vLLM renders them in"
-            " another way than the trainer."
+            f"{unequal} of {total} prompts differ from the token ids of training: vLLM renders"
+            " them differently from the trainer."
         ),
     )
 
@@ -296,11 +297,13 @@ def probes(asked: Sequence[Probe], reference: Reference, server: Rendered) -> Ch
     names = ", ".join(probe.name for probe in asked)
     if differing:
         sentence = (
-            "Trainer and server make different token ids of conversations with"
+            "Trainer and server produce different token ids for conversations with"
             f" {', '.join(differing)}."
         )
     else:
-        sentence = f"Trainer and server also agree on what the held-out turns have not: {names}."
+        sentence = (
+            f"Trainer and server also agree on features that the held-out turns lack: {names}."
+        )
     return Check(
         "token ids, probes",
         "red" if differing else "green",
@@ -324,14 +327,15 @@ def stop_ids(model: str, samples: Sequence[Sample], listed: Sequence[int] | Brok
     elif unknown:
         sentence = (
             f"Training taught the model to end with token {', '.join(map(str, unknown))}, but the"
-            f" {model} model names only {', '.join(map(str, listed)) or 'none'} as stop tokens"
+            f" {model} model lists only {', '.join(map(str, listed)) or 'none'} as stop tokens"
             " (generation_config.json, or config.json where that is missing; eos_token): answers"
             " would not end there."
         )
     else:
         sentence = (
-            f"Every stop token that was trained ({', '.join(map(str, sorted(trained))) or 'none'})"
-            f" is one that the {model} model names."
+            "Every stop token that was trained"
+            f" ({', '.join(map(str, sorted(trained))) or 'none'}) is also listed by the {model}"
+            " model."
         )
     return Check(
         f"stop tokens, {model}",
@@ -359,7 +363,8 @@ def stopping(kind: str, answers: Sequence[Answer], base: Sequence[Answer]) -> li
             Check(
                 name,
                 "amber",
-                "No held-out turn is short enough to be generated: how answers end was not tried.",
+                "No held-out turn is short enough to generate, so Luthier did not test how"
+                " answers end.",
             )
         ]
     past = [answer for answer in answers if answer.ran_past is not None]
@@ -410,17 +415,17 @@ def exact_bytes(changes: dict[str, list[str]] | None) -> list[Check]:
     none."""
     if changes is None:
         sentence = (
-            "This run recorded no hashes (an earlier version made it): whether its files are still"
-            " the same cannot be shown."
+            "This run recorded no hashes (an earlier version made it), so Luthier cannot show"
+            " that its files are unchanged."
         )
         return [Check("exact bytes", "amber", sentence)]
     checks = []
     for part, differing in changes.items():
         is_of_run = part in (ADAPTER, MODEL)
         good = (
-            f"The {part} is, to the byte, what the run made."
+            f"The {part} is byte for byte what the run made."
             if is_of_run
-            else f"The {part} of today, to the byte, is what the run used."
+            else f"The {part} is byte for byte what the run used."
         )
         bad = (
             f"The {part} is not what the run {'made' if is_of_run else 'was trained on'}:"
@@ -448,8 +453,8 @@ def merged_bytes(differing: list[str] | None) -> Check:
         return Check(
             name,
             "amber",
-            "The merged model has no receipt: what it was made of cannot be shown. `luthier merge`"
-            " writes one.",
+            "The merged model has no receipt, so Luthier cannot show what it was made of."
+            " `luthier merge` writes one.",
         )
     if differing:
         return Check(
@@ -464,7 +469,7 @@ def merged_bytes(differing: list[str] | None) -> Check:
     return Check(
         name,
         "green",
-        "The merged model is, to the byte, what the merge wrote, of this run's adapter.",
+        "The merged model is byte for byte what the merge wrote, made from this run's adapter.",
         0,
         0,
         0,

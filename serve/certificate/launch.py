@@ -24,8 +24,8 @@ def certify(run: Run) -> Job:
     if not run.folder.has_adapter and not run.has_model:
         raise LuthierError(
             "Nothing to certify",
-            f"{run.id} has left no adapter and no model.",
-            f"`luthier log {run.id}` tells how far it came.",
+            f"{run.id} has no adapter and no model.",
+            f"`luthier log {run.id}` shows how far it got.",
         )
     return submit(Spec(**certificate.order_for(run)))
 

@@ -86,9 +86,9 @@ def choose_samples(
             if fitting:
                 return path.name, _spread(fitting)
     raise LuthierError(
-        "Nothing to compare on",
+        "Nothing to compare with",
         f"{data_directory} has no samples.",
-        "Run the training again; a certificate needs its data.",
+        "Run the training again: a certificate needs its data.",
     )
 
 

@@ -89,7 +89,7 @@ class Certifier:
         """Measure and checks. Raises Stopped when it is to end."""
         began = time.monotonic()
         self._phase(
-            "comparing the files with what the run recorded", _BYTES_SECONDS, *self._after_bytes
+            "comparing the files with the run's records", _BYTES_SECONDS, *self._after_bytes
         )
         evidence = checks.Evidence(
             self.samples,
@@ -173,7 +173,7 @@ class Certifier:
             if not damage.get(line.partition(" ")[0])
         ]
         if file_hashes(self.made, *written.adapter.files) != written.adapter.files:
-            complaints.append("it was made of another adapter than this run's")
+            complaints.append("it was made from another adapter, not this run's")
         return complaints, readable
 
     # Transformers
@@ -210,10 +210,10 @@ class Certifier:
                 raise Stopped
         if child.returncode != 0:
             words = "\n".join(tail_lines(self.context.job.log_path, 8))
-            message = f"The process that asks transformers ended with {child.returncode}.\n{words}"
-            raise LuthierError(
-                "Transformers could not be asked", message, "The log has the details."
+            message = (
+                f"The process that runs transformers ended with status {child.returncode}.\n{words}"
             )
+            raise LuthierError("transformers could not run", message, "The log has the details.")
         return foreign.read(self.context.directory / REFERENCE_FILE, Reference)
 
     def _trained(self) -> Path:

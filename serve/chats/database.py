@@ -253,21 +253,23 @@ def in_words(error: BaseException, file: Path) -> LuthierError:
         return LuthierError(
             "The disk is full",
             f"The chat cannot be written to {file}.",
-            "Make room: it is tried again until it works.",
+            "Free some space: Luthier tries again until it works.",
         )
     if "locked" in reason:
         message = f"Another program has held {file} for more than {BUSY_SECONDS:.0f} s."
         return LuthierError(
             "The chats are locked",
             message,
-            "It is tried again; a backup program may be reading the file.",
+            "Luthier tries again; a backup program may be reading the file.",
         )
     if "malformed" in reason or "not a database" in reason:
         return LuthierError(
-            "The chats are damaged", f"{file}: {reason}.", "Move the file away: a new one is made."
+            "The chats are damaged",
+            f"{file}: {reason}.",
+            "Move the file away; Luthier then creates a new one.",
         )
     return LuthierError(
         "The chats cannot be used",
         f"{file}: {reason}.",
-        "Look at its permissions and at those of its folder.",
+        "Check its permissions and those of its folder.",
     )

@@ -25,9 +25,9 @@ def export(chat: Chat, path: Path) -> None:
     """Write the chat; the suffix says in which form. An existing file is never replaced."""
     if path.suffix not in SUFFIXES:
         raise LuthierError(
-            "The name says no format",
+            "The file name has no known ending",
             f"{path.name} ends neither in .md nor in .jsonl.",
-            "Let it end in one of them.",
+            "Choose one of these endings.",
         )
     write_new(path, markdown(chat) if path.suffix == ".md" else jsonl(chat))
 
@@ -35,18 +35,18 @@ def export(chat: Chat, path: Path) -> None:
 def write_new(path: Path, text: str) -> None:
     """Write a file that was not there before."""
     if path.exists():
-        raise LuthierError("The file exists", f"{path} is already there.", "Choose another name.")
+        raise LuthierError("The file exists", f"{path} already exists.", "Choose another name.")
     if not path.parent.is_dir():
         raise LuthierError(
             "The folder does not exist",
-            f"There is no {path.parent}.",
+            f"{path.parent} does not exist.",
             "Choose a folder that exists.",
         )
     try:
         write_atomic(path, text)
     except OSError as error:
         raise LuthierError(
-            "The file was not written", f"{path}: {error.strerror}.", "Choose another place."
+            "The file was not written", f"{path}: {error.strerror}.", "Choose another location."
         ) from error
 
 

@@ -44,7 +44,7 @@ def figures(answer: Answer) -> list[str]:
             return (
                 ["another program is writing this"]
                 if living
-                else ["cut off: the program that received it ended; what had come stays"]
+                else ["cut off: the program that received it ended; the text so far is kept"]
             )
         case Given():
             return ["corrected by you" if answer.corrects else "from the data"]

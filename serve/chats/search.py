@@ -88,11 +88,11 @@ def find(text: str) -> str:
         return text if text in matches else matches[0]
     if matches:
         raise LuthierError(
-            "More than one match", f"{text!r} fits {', '.join(matches[:5])}.", "Give more of it."
+            "More than one match", f"{text!r} fits {', '.join(matches[:5])}.", "Type more of it."
         )
     raise LuthierError(
         "No such chat",
-        f"No chat has the id {text!r}.",
+        f"There is no chat with the id {text!r}.",
         f"{did_you_mean(text, ids)}`luthier chats` lists them.",
     )
 
@@ -159,7 +159,7 @@ def _summary(row: sqlite3.Row) -> Summary:
         damage = (
             f"damaged: {error.reason}"
             if isinstance(error, Damaged)
-            else "damaged: a speaker is no text"
+            else "damaged: a speaker is not text"
         )
         return Summary(str(row["name"]), damage, 0.0, 0.0, (), 0, 0, False, damage)
     models = tuple(speaker.label for speaker in speakers)

@@ -298,7 +298,9 @@ def load(chat_id: str) -> Chat:
         row = connection.execute("SELECT * FROM chats WHERE id = ?", (chat_id,)).fetchone()
         if row is None:
             raise LuthierError(
-                "No such chat", f"No chat has the id {chat_id!r}.", "`luthier chats` lists them."
+                "No such chat",
+                f"There is no chat with the id {chat_id!r}.",
+                "`luthier chats` lists them.",
             )
         try:
             return _read_chat(connection, row_as(ChatRow, row, f"chat {chat_id}"))
@@ -471,7 +473,7 @@ def _read_state(name: str, detail: str, where: str) -> AnswerState:
         case "interrupted":
             return Interrupted(living=False)
         case _:
-            raise Damaged(where, f"{name!r} is no state of an answer")
+            raise Damaged(where, f"{name!r} is not a state of an answer")
 
 
 def mark_interrupted(connection: sqlite3.Connection) -> int:
@@ -501,7 +503,7 @@ def remove(chat_id: str) -> None:
             ).fetchone():
                 raise LuthierError(
                     "The chat is in use",
-                    "An answer is being written to it.",
+                    "An answer is still being written to it.",
                     "Stop the answer first.",
                 )
             if not connection.execute(
@@ -509,7 +511,7 @@ def remove(chat_id: str) -> None:
             ).rowcount:
                 raise LuthierError(
                     "No such chat",
-                    f"No chat has the id {chat_id!r}.",
+                    f"There is no chat with the id {chat_id!r}.",
                     "`luthier chats` lists them.",
                 )
             for table in ("panes", "turns", "answers", "votes"):

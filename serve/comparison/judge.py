@@ -116,7 +116,9 @@ def judge_at(text: str, key_variable: str | None, most_tokens: int = 1024) -> Ju
     model, at, where = text.rpartition("@")
     if not at or not model or not where:
         raise LuthierError(
-            "Not a judge", f"{text!r} is not MODEL@URL.", "Such as gpt-5@https://api.openai.com/v1"
+            "Not a judge",
+            f"{text!r} is not MODEL@URL.",
+            "For example: gpt-5@https://api.openai.com/v1",
         )
     if "://" not in where:
         named_endpoint = next(
@@ -125,8 +127,8 @@ def judge_at(text: str, key_variable: str | None, most_tokens: int = 1024) -> Ju
         if named_endpoint is None:
             raise LuthierError(
                 "No such endpoint",
-                f"config.toml names no endpoint {where!r}.",
-                f"`luthier endpoints add {where} URL` names it.",
+                f"config.toml has no endpoint named {where!r}.",
+                f"`luthier endpoints add {where} URL` adds it.",
             )
         return Judge(model, named_endpoint.open(), most_tokens)
     parts = urlsplit(where)
@@ -138,8 +140,8 @@ def judge_at(text: str, key_variable: str | None, most_tokens: int = 1024) -> Ju
     ):
         raise LuthierError(
             "Not an address",
-            f"{where!r} is none for a judge.",
-            "It looks like https://api.openai.com/v1; no key stands in it.",
+            f"{where!r} is not an address of a judge.",
+            "Write an address like https://api.openai.com/v1, without a key.",
         )
     local_server = next(
         (
@@ -241,7 +243,7 @@ def outcomes(judge: Judge, pairs: Sequence[Pair], journal: Journal) -> Judged:
     for number, pair in enumerate(pairs):
         if pair.first_text == pair.second_text:
             judged.comparisons.append(_comparison(pair, number, "tie"))
-            judged.left_out["both said the same: a tie without the judge"] += 1
+            judged.left_out["both gave the same answer: a tie, without asking the judge"] += 1
             continue
         entries = [
             journal.found.get(judgement_key(judge, pair, turned)) for turned in (False, True)

@@ -36,7 +36,7 @@ def tables(summary: dict[str, Any]) -> list[tuple[str, Table, str]]:
     parts = [("Answers", _about(summary), "")]
     if summary["metrics"] or summary["metrics_problem"]:
         note = (
-            "In brackets the 95 % interval of the difference to the base (paired bootstrap). "
+            "In brackets: the 95 % interval of the difference to the base (paired bootstrap). "
             + summary["metrics_problem"]
         )
         parts.append(("Against the references", _metrics(summary), note.strip()))
@@ -45,13 +45,13 @@ def tables(summary: dict[str, Any]) -> list[tuple[str, Table, str]]:
         share = f"{judge['for_first'] / judge['decisive']:.0%}" if judge["decisive"] else "none"
         note = (
             f"Each pair was judged in both orders: {judge['agreed']} of {judge['pairs']} verdicts"
-            f" agreed, the others count as ties. Of single verdicts {share} were for what stood"
-            " first. The interval is Wilson's, p of the exact sign test."
+            f" agreed, the others count as ties. {share} of the single verdicts favoured the"
+            " answer that came first. The interval is Wilson's, p of the exact sign test."
         )
         if judge["asked_again"]:
             note += (
-                f" {judge['asked_again']} verdicts came only when the judge was asked once more,"
-                " for nothing but A, B or tie."
+                f" {judge['asked_again']} verdicts came only after the judge was asked again for"
+                " nothing but A, B or tie."
             )
         left = "".join(
             f" Left out: {count} ({reason})." for reason, count in judge["left_out"].items()

@@ -38,7 +38,7 @@ def length_effect(differences: list[float], won: list[int]) -> dict[str, Any]:
     )
     if fitted is None:
         return {
-            "problem": "The votes are all alike, or length alone tells them apart: no fit exists."
+            "problem": "The votes are all the same, or length alone explains them: no fit exists."
         }
     intercept, slope = (float(value) for value in fitted.params)
     low, high = (float(value) for value in fitted.conf_int()[0])
@@ -65,7 +65,7 @@ def ratings(models: list[str], games: list[tuple[int, int, float]]) -> dict[str,
     if fitted is None:
         return {
             "problem": (
-                "Some model won, or lost, every vote against the others: no rating exists yet."
+                "Some model won or lost every vote against the others, so there is no rating yet."
             )
         }
     intervals = np.asarray(fitted.conf_int())

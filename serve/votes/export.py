@@ -43,7 +43,7 @@ def collect(with_named: bool = True) -> Exported:
     with reading() as connection:
         for ballot in ballots(connection):
             if not with_named and not ballot.vote.blind:
-                exported.left_out["cast with the names in sight"] += 1
+                exported.left_out["cast while the names were visible"] += 1
             else:
                 _add_pairs(exported, ballot)
         for original, corrected, chat in _corrections(connection):
@@ -70,9 +70,9 @@ def _add_pairs(exported: Exported, ballot: Ballot) -> None:
     for first, other, outcome in ballot.pairs():
         chosen, rejected = (first, other) if outcome == "first" else (other, first)
         if chosen.context() != rejected.context():
-            exported.left_out["the two answered different conversations"] += 1
+            exported.left_out["the two models answered different conversations"] += 1
         elif chosen.text == rejected.text:
-            exported.left_out["both said the same"] += 1
+            exported.left_out["both gave the same answer"] += 1
         elif not chosen.text.strip() or chosen.calls or rejected.calls:
             exported.left_out["no text, or a tool call"] += 1
         else:

@@ -101,7 +101,7 @@ def full_report(every: bool = False) -> Report:
     lengths = []
     for duel in report.duels:
         if duel not in enough:
-            lengths.append(LengthEffect(problem=f"Fewer than {_FEWEST} votes for one of the two."))
+            lengths.append(LengthEffect(problem=f"One of the two has fewer than {_FEWEST} votes."))
         elif problem:
             lengths.append(LengthEffect(problem=problem))
         else:

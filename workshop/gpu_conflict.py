@@ -19,9 +19,9 @@ from workshop.number_format import size
 Choice = Literal["sleep", "share", "wait"]
 
 CHOICES: dict[Choice, str] = {
-    "sleep": "the server sleeps while it trains, and wakes by itself",
+    "sleep": "the server sleeps while the run trains, and wakes by itself",
     "share": "both use the GPU at once, if both fit",
-    "wait": "it waits until the server is stopped or put to sleep",
+    "wait": "the run waits until the server stops or goes to sleep",
 }
 
 
@@ -64,11 +64,13 @@ def _share(run: Job) -> None:
     needed, free = run_spec(recipe).gpu_bytes, max((gpu.free for gpu in gpus()), default=0)
     if needed > free:
         message = (
-            f"{run.spec.name} is planned to take {size(needed)} of GPU memory; {size(free)} are"
-            " free beside the server."
+            f"{run.spec.name} is planned to use {size(needed)} of GPU memory, but only"
+            f" {size(free)} are free beside the server."
         )
-        hint = "Let the server sleep, or start it with less: luthier serve ... --gpu-memory 0.3"
-        raise LuthierError("Both do not fit", message, hint)
+        hint = (
+            "Let the server sleep, or start it with less memory: luthier serve ... --gpu-memory 0.3"
+        )
+        raise LuthierError("Not enough GPU memory for both", message, hint)
     with draft(run) as path:
         path.write_text(to_toml(recipe), encoding="utf-8")
         replace_recipe(run, path)

@@ -66,9 +66,9 @@ def own_model(run: Run, merge: Callable[[Run], object] | None = None) -> AsModel
         if merge is None:
             raise LuthierError(
                 "Not merged yet",
-                f"vLLM cannot load the adapter of {run.id} beside its base: it is to be merged"
+                f"vLLM cannot load the adapter of {run.id} beside its base, so it must be merged"
                 " first.",
-                f"`luthier serve {run.id}` merges and serves it; in the app, m on Models merges.",
+                f"`luthier serve {run.id}` merges and serves it; in the app, press m on Models.",
             )
         merge(run)
         served = AsModel(served.name, run.folder.merged)
@@ -129,9 +129,9 @@ def _named(text: str) -> tuple[Run, str, Path]:
 
 
 def _no_such_checkpoint(run: Run, step: str, complete: list[int]) -> LuthierError:
-    hint = "It has no checkpoints: name it without @."
+    hint = "It has no checkpoints: write its name without @."
     if complete:
         numbers = ", ".join(map(str, complete))
-        hint = f"Complete ones: {numbers}. {run.name}@last is the newest."
-    missing = "no complete one" if step == LAST else f"none of step {step}"
+        hint = f"Complete checkpoints: {numbers}. {run.name}@last is the newest."
+    missing = "no complete checkpoint" if step == LAST else f"no checkpoint of step {step}"
     return LuthierError("No such checkpoint", f"{run.id} has {missing}.", hint)

@@ -61,7 +61,7 @@ def once_ready(job: Job) -> Server:
             raise LuthierError(
                 "The server has ended",
                 f"{job.id} was stopped before it was ready.",
-                "Ask again: it is started anew.",
+                "Try again: Luthier then starts it again.",
             )
         server = server_by_job(job)
         if server is not None:

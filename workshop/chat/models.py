@@ -62,8 +62,8 @@ def _running(server: ChatServer) -> Server:
             return running
     raise LuthierError(
         "The server is gone",
-        f"{server.job_id} does not run any more.",
-        "3 opens Serve: start one there.",
+        f"{server.job_id} is no longer running.",
+        "Press 3 to open Serve and start one there.",
     )
 
 
@@ -77,5 +77,5 @@ def _loadable(server: ChatServer) -> list[Offer]:
     for choice in loadable(running):
         kind: SpeakerKind = "checkpoint" if is_checkpoint(choice.path) else "tuned"
         speaker = Speaker(choice.name, kind, run=run_of(choice.path), path=str(choice.path))
-        offers.append(Offer(speaker, f"{choice.note}: the server loads it", choice.path))
+        offers.append(Offer(speaker, f"{choice.note}; the server will load it", choice.path))
     return offers

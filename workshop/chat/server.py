@@ -56,18 +56,18 @@ class Reachable:
         if speaker.where:
             hosted = next((host for host in self.hosted if host.name == speaker.where), None)
             if hosted is None:
-                message = f"config.toml names no endpoint {speaker.where!r}."
+                message = f"config.toml has no endpoint named {speaker.where!r}."
                 raise LuthierError(
                     "No such endpoint",
                     message,
-                    f"`luthier endpoints add {speaker.where} URL` names it.",
+                    f"`luthier endpoints add {speaker.where} URL` adds it.",
                 )
             return hosted.open(), speaker.model
         if self.server is None:
             raise LuthierError(
                 "No server is running",
-                f"{speaker.model} has nobody who serves it.",
-                "3 opens Serve: start one there.",
+                f"No running server has {speaker.model}.",
+                "Press 3 to open Serve and start one there.",
             )
         # An older chat may name a model that is served under another name by now, or whose name
         # another one has.
@@ -84,9 +84,9 @@ class Reachable:
                 f" of {speaker.run}." if speaker.run else "."
             )
             raise LuthierError(
-                "The model is not served now",
+                "The model is not being served",
                 message,
-                "Choose another model for this pane, or have the server load it.",
+                "Choose another model for this pane, or load it into the server.",
             )
         return self.server.endpoint, served.model
 

@@ -78,13 +78,13 @@ def moment_of(event: Known | Event, step: int, attempt: int) -> Moment | None:
                 t,
                 at,
                 "resumed",
-                f"resumed from step {at}" if at else "begins again: no checkpoint yet",
+                f"resumed from step {at}" if at else "starts from the beginning: no checkpoint yet",
                 f"though changed: {', '.join(differences)}" if changed else "",
             )
         case events.EarlyStop(t=t, step=at, reason=reason):
             return Moment(t, step if at is None else at, "early_stop", "stopped early", reason)
         case events.StopRequested(t=t):
-            return Moment(t, step, "stop", "stop asked for")
+            return Moment(t, step, "stop", "stop requested")
         case events.Error(t=t):
             first_line = event.message.partition("\n")[0]
             return Moment(t, step, "error", event.title or "error", first_line)

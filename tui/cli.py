@@ -66,7 +66,7 @@ _SECTIONS = (
         {"compare": "tui.commands.compare:compare", "votes": "tui.commands.votes:votes"},
     ),
     Section(
-        "Look after jobs",
+        "Manage jobs",
         "luthier log -f mine",
         {
             "runs": "tui.commands.runs:runs",
@@ -124,13 +124,13 @@ class LazyGroup(click.Group):
             name = error.command_name
             if name.endswith(".toml"):
                 raise click.UsageError(
-                    f"{name!r} is no command. luthier train {name} trains it, luthier plan {name}"
-                    " plans it.",
+                    f"{name!r} is not a command. luthier train {name} trains it, luthier plan"
+                    f" {name} plans it.",
                     ctx,
                 ) from None
             if Path(name).exists():
                 raise click.UsageError(
-                    f"{name!r} is no command. luthier data check {name} looks at data.", ctx
+                    f"{name!r} is not a command. luthier data check {name} inspects data.", ctx
                 ) from None
             raise NoSuchCommand(name, possibilities=_COMMANDS, ctx=ctx) from None
 
@@ -144,11 +144,13 @@ class LazyGroup(click.Group):
 @click.pass_context
 def luthier(context: click.Context) -> None:
     """Fine-tune chat models, serve them, and compare base and tuned side by side. Without a
-    command: the app."""
+    command, start the app."""
     if context.invoked_subcommand is None:
         # Textual reads the one and draws on the other
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise click.ClickException("The app needs a terminal; commands: luthier --help")
+            raise click.ClickException(
+                "The app needs a terminal. `luthier --help` lists the commands."
+            )
         from tui.app import LuthierApp
 
         # under nohup Textual would spin without its terminal

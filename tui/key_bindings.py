@@ -15,16 +15,23 @@ APP: list[Action] = [
         Action(f"app.{tab.place}", tab.title, tab.tab_help, tab.key, call=f"show('{tab.place}')")
         for tab in TABS
     ),
-    Action("app.back", "back", "One level back. Never quits.", "escape"),
+    Action("app.back", "back", "Go one level back. Never quits.", "escape"),
     Action(
-        "app.help", "help", "What can be done here, and its keys.", "question_mark,f1", footer=True
+        "app.help",
+        "help",
+        "Show what you can do here, with the keys and the terms.",
+        "question_mark,f1",
+        footer=True,
     ),
-    Action("app.palette", "palette", "Every action by its name.", "ctrl+p", call="command_palette"),
+    Action(
+        "app.palette", "palette", "Find every action by its name.", "ctrl+p", call="command_palette"
+    ),
     Action("app.theme", "theme", "Choose the colours.", "ctrl+t", call="change_theme"),
     Action(
         "app.silence",
         "silence",
-        "No bell and no desktop notice when a job ends while you look elsewhere, or both again.",
+        "Turn the bell and the desktop notice off or on; they tell you that a job has ended"
+        " while you look elsewhere.",
         "f8",
     ),
     Action(
@@ -34,11 +41,11 @@ APP: list[Action] = [
         "ctrl+c",
         call="help_quit",
     ),
-    Action("app.quit", "quit", "Leave Luthier. Jobs keep running.", "q", footer=True),
+    Action("app.quit", "quit", "Quit Luthier. Jobs keep running.", "q", footer=True),
     Action(
         "app.quit_now",
         "quit anyway",
-        "Leave Luthier even while typing. Jobs keep running.",
+        "Quit Luthier, even while typing. Jobs keep running.",
         "ctrl+q",
         call="quit",
         priority=True,

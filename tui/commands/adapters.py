@@ -25,7 +25,10 @@ from workshop.servers import add_adapters
 __all__ = ["server"]
 
 on_option = click.option(
-    "--on", "server_id", metavar="ID", help="Which server, where several run. Default: the newest."
+    "--on",
+    "server_id",
+    metavar="ID",
+    help="Which server to use if several are running. Default: the newest.",
 )
 
 
@@ -36,26 +39,26 @@ on_option = click.option(
     "adapter_entries",
     multiple=True,
     metavar="NAME=DIR",
-    help="An adapter that is not a run's; may be given several times.",
+    help="An adapter that does not belong to a run. Repeat the option for several.",
 )
 @on_option
 @json_option
 def load(
     runs: tuple[str, ...], adapter_entries: tuple[str, ...], server_id: str | None, as_json: bool
 ) -> None:
-    """Load runs, checkpoints (RUN@STEP, RUN@last) or other adapters into a running server, also
-    while the run still trains."""
+    """Load runs, checkpoints (RUN@STEP, RUN@last) or other adapters into a running server, even
+    while the run is still training."""
     running = _running(server_id)
     if not runs and not adapter_entries:
-        raise click.UsageError("Name a RUN, a RUN@STEP or --adapter NAME=DIR.")
+        raise click.UsageError("Name a RUN, a RUN@STEP or an --adapter NAME=DIR.")
     base, adapters = adapters_named(runs) if runs else ("", [])
     if runs and registry.resolve(base).resolve() != running.plan.base:
         message = (
-            f"{running.job.id} serves {running.plan.base_name}; {', '.join(runs)} was trained on"
-            f" {base}."
+            f"{running.job.id} serves {running.plan.base_name}, but {', '.join(runs)} was trained"
+            f" on {base}."
         )
         raise LuthierError(
-            "Another base model", message, "Start a server of that base: luthier serve RUN"
+            "Different base model", message, "Start a server of that base: luthier serve RUN"
         )
     for entry in adapter_entries:
         name, _, directory = entry.partition("=")
@@ -66,7 +69,7 @@ def load(
     for name in added:
         say_done(f"{name} loaded into {running.job.id}")
     if not added:
-        talk.print(f"{running.job.id} has them already.")
+        talk.print(f"{running.job.id} already serves them.")
     _tell(running, as_json)
 
 
@@ -75,7 +78,7 @@ def load(
 @on_option
 @json_option
 def unload(name: str, server_id: str | None, as_json: bool) -> None:
-    """Take an adapter out of a running server. It stays on disk."""
+    """Unload an adapter from a running server. Its files stay on disk."""
     _change(launch.detach, name, "unloaded", server_id, as_json)
 
 
@@ -84,7 +87,7 @@ def unload(name: str, server_id: str | None, as_json: bool) -> None:
 @on_option
 @json_option
 def pin(name: str, server_id: str | None, as_json: bool) -> None:
-    """Keep an adapter in memory, whatever else is asked for."""
+    """Keep an adapter in memory, whichever adapters requests need."""
     _change(launch.pin, name, "pinned", server_id, as_json)
 
 
@@ -93,30 +96,27 @@ def pin(name: str, server_id: str | None, as_json: bool) -> None:
 @on_option
 @json_option
 def unpin(name: str, server_id: str | None, as_json: bool) -> None:
-    """Let vLLM move an adapter out of memory again when others need its place."""
+    """Let vLLM move an adapter out of memory again when others need the space."""
     _change(launch.unpin, name, "no longer pinned", server_id, as_json)
 
 
 @server.command(epilog=examples("luthier server sleep"))
 @click.argument("server_id", metavar="[ID]", required=False)
 def sleep(server_id: str | None) -> None:
-    """Have a server free its GPU. It wakes when it is asked for an answer, or by `luthier server
-    wake`."""
+    """Put a server to sleep, so that it frees its GPU. It wakes at the next request or by `luthier
+    server wake`."""
     running = _running(server_id)
     check_sleeps(running.job)
-    with talk.status(f"{running.job.id} finishes its answers and goes to sleep"):
+    with talk.status(f"{running.job.id} is finishing its answers and going to sleep"):
         put_to_sleep(running.job)
-    say_done(
-        f"{running.job.id} sleeps. `luthier server wake` wakes it; so does whoever asks it"
-        " something."
-    )
+    say_done(f"{running.job.id} is asleep. `luthier server wake` or the next request wakes it.")
 
 
 @server.command(epilog=examples("luthier server wake"))
 @click.argument("server_id", metavar="[ID]", required=False)
 def wake(server_id: str | None) -> None:
-    """Have a server take its GPU again. What uses the GPU now is let finish; the server goes before
-    all that waits."""
+    """Wake a server, so that it takes its GPU again. It waits for the job that uses the GPU now,
+    then goes before all waiting jobs."""
     running = _running(server_id)
     check_sleeps(running.job)
     other_jobs = [job for job in taken_by(slots_of(running.job)) if job.id != running.job.id]
@@ -157,7 +157,7 @@ def _running(server_id: str | None) -> Server:
     if running_server is None:
         raise LuthierError(
             "Not running",
-            f"{job.id} does not serve now.",
-            "`luthier server status` lists those that do.",
+            f"{job.id} is not serving.",
+            "`luthier server status` lists the running servers.",
         )
     return running_server

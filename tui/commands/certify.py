@@ -34,11 +34,11 @@ _COLOURS = {"green": "green", "amber": "yellow", "red": "red"}
 
 @click.command(epilog=examples("luthier certify captain", "luthier certify captain --show"))
 @click.argument("run", metavar="RUN")
-@click.option("--show", is_flag=True, help="The certificate that is there; nothing is measured.")
+@click.option("--show", is_flag=True, help="Show the existing certificate; measure nothing.")
 @json_option
 def certify(run: str, show: bool, as_json: bool) -> None:
-    """Prove that the trained, the merged and the served model of a run are one: starts what it
-    needs, a minute or two on a CPU.
+    """Prove that the trained, merged and served models of a run are the same. Takes a minute or two
+    on a CPU.
 
     Exit status: 0 for a green or amber certificate, 1 for a red one.
     """
@@ -48,7 +48,9 @@ def certify(run: str, show: bool, as_json: bool) -> None:
     written = certificate.read(job.directory)
     if written is None:
         raise LuthierError(
-            "No certificate", f"{job.id} has none yet.", f"`luthier certify {job.id}` makes one."
+            "No certificate",
+            f"{job.id} has no certificate yet.",
+            f"`luthier certify {job.id}` makes one.",
         )
     touched = certificate.touched_since(written)
     if as_json:
@@ -83,8 +85,8 @@ def _make(run: Run) -> None:
         follow_job(job, f"Certifying {run.name}", lambda state: isinstance(state, Done))
     except KeyboardInterrupt:
         talk.print(
-            f"{job.id} goes on. `luthier log -f {job.id}` follows it, `luthier stop {job.id}`"
-            " stops it."
+            f"{job.id} keeps running. `luthier log -f {job.id}` follows it, `luthier stop"
+            f" {job.id}` stops it."
         )
         raise
 

@@ -31,19 +31,19 @@ _HEIGHT = 18
     "--out",
     "path",
     type=click.Path(path_type=Path),
-    help=f"Write a file: {', '.join(FORMATS)}. CSV has every value of every step.",
+    help=f"Write a file: {', '.join(FORMATS)}. CSV contains every value of every step.",
 )
 @click.option(
     "--metric",
     "names",
     multiple=True,
-    help="loss (the default), eval_loss, learning_rate, ... or all. Once for each.",
+    help="loss (the default), eval_loss, learning_rate, ... or all. Repeat the option for several.",
 )
 @click.option("--log", "logarithmic", is_flag=True, help="A logarithmic scale.")
 @click.option(
     "--smooth",
     type=click.IntRange(min=1),
-    help="Smooth over so many steps; 1 is not at all. Default: what suits the run.",
+    help="Smoothing window in steps (1 = off). Default: depends on the run's length.",
 )
 @json_option
 def chart(
@@ -54,7 +54,7 @@ def chart(
     smooth: int | None,
     as_json: bool,
 ) -> None:
-    """Draw the charts of a run, or of up to four over each other."""
+    """Draw the charts of a run, or of up to four runs over each other."""
     tracks = read_tracks(runs)
     metrics = metrics_to_show(tracks[0], names)
     view = view_of(tracks, logarithmic, smooth or 1)
@@ -82,7 +82,9 @@ def read_tracks(runs: tuple[str, ...]) -> list[Track]:
     """The runs with everything that was told of them."""
     if len(runs) > MOST_RUNS:
         raise LuthierError(
-            "Too many runs", f"At most {MOST_RUNS} can be drawn over each other.", "Name fewer."
+            "Too many runs",
+            f"Luthier can draw at most {MOST_RUNS} runs over each other.",
+            "Name fewer.",
         )
     tracks = []
     for slot, name in enumerate(runs):
@@ -102,7 +104,7 @@ def metrics_to_show(track: Track, names: tuple[str, ...]) -> list[Metric]:
     if unknown:
         raise LuthierError(
             "No such metric",
-            f"{unknown[0]} was not measured.",
+            f"The run did not measure {unknown[0]}.",
             f"{did_you_mean(unknown[0], by_key)}There are {', '.join(by_key)}.",
         )
     return [by_key[name] for name in names] or [METRICS[0]]

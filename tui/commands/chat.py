@@ -34,15 +34,18 @@ from tui.commands.output import examples, json_option, out, print_json_line, say
 @click.option(
     "--prompt",
     "-p",
-    help="Ask this once. Without it: a conversation, one line a question, ctrl-D ends it.",
+    help=(
+        "Ask this one question. Without it, start a conversation: one question per line, ctrl-D"
+        " ends it."
+    ),
 )
-@click.option("--system", default="", help="System prompt, shared by all.")
+@click.option("--system", default="", help="System prompt for all models.")
 @click.option("--temperature", type=click.FloatRange(0, 2), default=0.7, show_default=True)
 @click.option(
     "--top-p", type=click.FloatRange(0, 1, min_open=True), default=0.95, show_default=True
 )
 @click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True)
-@click.option("--seed", type=int, help="The same for all models.")
+@click.option("--seed", type=int, help="The seed for all models.")
 @json_option
 def chat(
     models: tuple[str, ...],
@@ -54,8 +57,8 @@ def chat(
     seed: int | None,
     as_json: bool,
 ) -> None:
-    """Talk to the models of the running server, side by side (default: base and every tuned
-    one)."""
+    """Chat with the models of the running server, side by side (default: the base and every tuned
+    model)."""
     server = current_server()
     names = _names(server, models)
     say_if_red(
@@ -136,7 +139,7 @@ def _names(server: Server, model_names: tuple[str, ...]) -> list[str]:
         if name not in served:
             raise LuthierError(
                 "The server has no such model",
-                f"{name!r} is none of: {', '.join(served)}.",
+                f"{name!r} is not one of: {', '.join(served)}.",
                 "`luthier serve RUN` adds a run.",
             )
     return list(model_names) or [
@@ -175,8 +178,8 @@ async def _answer(endpoint: Endpoint, answer: Answer, record: Record, *, quiet: 
     if finished is None:
         raise LuthierError(
             "The answer broke off",
-            f"{answer.speaker.model} said no end.",
-            "`luthier log -f` of the server tells more.",
+            f"{answer.speaker.model} did not finish its answer.",
+            "The server's log (`luthier log -f`) says more.",
         )
     answer.state = Complete(finished)
     return finished

@@ -27,12 +27,17 @@ from workshop.number_format import age
     invoke_without_command=True, epilog=examples("luthier chats", "luthier chats search verb")
 )
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many."
+    "--limit",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="How many chats to list.",
 )
 @json_option
 @click.pass_context
 def chats(context: click.Context, limit: int, as_json: bool) -> None:
-    """The chats, the one that was used last first. ID is a chat's id, its end, or "last"."""
+    """List the chats, the most recently used first. ID is a chat's id, the end of an id, or
+    "last"."""
     if context.invoked_subcommand is not None:
         return
     summaries = searching.chats(limit)
@@ -41,7 +46,8 @@ def chats(context: click.Context, limit: int, as_json: bool) -> None:
         return
     if not summaries:
         talk.print(
-            "No chats yet. They are kept from the first prompt on: `luthier chat`, or 4 in the app."
+            "No chats yet. Luthier keeps each chat from its first prompt on: start one with"
+            " `luthier chat`, or press 4 in the app."
         )
         return
     table = plain_table("id", "", "models", ">turns", ">votes", "used")
@@ -62,7 +68,7 @@ def chats(context: click.Context, limit: int, as_json: bool) -> None:
 @click.argument("words", nargs=-1, required=True)
 @json_option
 def search(words: tuple[str, ...], as_json: bool) -> None:
-    """The chats in which a text, asked or answered, has all of these WORDS."""
+    """Search the chats: list those in which one prompt or answer contains all of these WORDS."""
     hits = searching.search(" ".join(f'"{word}"' if " " in word else word for word in words))
     if as_json:
         print_json(
@@ -78,7 +84,7 @@ def search(words: tuple[str, ...], as_json: bool) -> None:
         )
         return
     if not hits:
-        talk.print("No text has all these words.")
+        talk.print("No prompt or answer contains all of these words.")
         return
     table = plain_table("id", "who", "")
     for hit in hits:
@@ -92,12 +98,12 @@ def search(words: tuple[str, ...], as_json: bool) -> None:
     "--out",
     "path",
     type=click.Path(path_type=Path),
-    help="A file that ends in .md or .jsonl. Default: Markdown on stdout.",
+    help="The file to write, ending in .md or .jsonl. Default: Markdown on stdout.",
 )
 @json_option
 def export(chat_id: str, path: Path | None, as_json: bool) -> None:
-    """A chat as Markdown, or as JSONL: one conversation a line for each model, as training reads
-    it."""
+    """Export a chat as Markdown or as JSONL, which has one line per model in the format that
+    training reads."""
     chat = store.load(searching.find(chat_id))
     if path is not None:
         exporting.export(chat, path.absolute())
@@ -108,7 +114,7 @@ def export(chat_id: str, path: Path | None, as_json: bool) -> None:
 
 @chats.command(epilog=examples("luthier chats remove 7f3a"))
 @click.argument("chat_id", metavar="ID")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def remove(chat_id: str, yes: bool) -> None:
     """Delete a chat with its answers and votes."""
     full_id = searching.find(chat_id)

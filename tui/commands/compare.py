@@ -47,33 +47,33 @@ from workshop.served_runs import adapters_named
     "--prompts",
     type=click.Path(path_type=Path),
     required=True,
-    help="Conversations (JSON Lines), or a text with a prompt a line.",
+    help="A file of conversations (JSON Lines), or a text file with one prompt per line.",
 )
 @click.option(
     "--out",
     "folder",
     type=click.Path(path_type=Path),
-    help="Where answers and report go. Default: compare-RUN.",
+    help="The folder for answers and report. Default: compare-RUN.",
 )
 @click.option(
     "--judge",
     "judge_text",
     metavar="MODEL@URL",
-    help="A model that judges each tuned answer against the base's, in both orders.",
+    help="A model that judges each tuned answer against the base answer, in both orders.",
 )
 @click.option(
     "--judge-key",
     metavar="VARIABLE",
-    help="The environment variable with the judge's key. Default: LUTHIER_JUDGE_KEY.",
+    help="The environment variable that holds the judge's key. Default: LUTHIER_JUDGE_KEY.",
 )
 @click.option(
     "--judge-tokens",
     type=click.IntRange(1),
     default=1024,
     show_default=True,
-    help="At most so many for a verdict; a model that reasons needs more.",
+    help="Maximum tokens per verdict (raise it for reasoning models).",
 )
-@click.option("--limit", type=click.IntRange(1), help="Only the first so many questions.")
+@click.option("--limit", type=click.IntRange(1), help="Ask only the first N questions.")
 @click.option("--temperature", type=click.FloatRange(0, 2), default=0.0, show_default=True)
 @click.option("--max-tokens", type=click.IntRange(1), default=512, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -82,9 +82,9 @@ from workshop.served_runs import adapters_named
     type=click.IntRange(1, 256),
     default=8,
     show_default=True,
-    help="Questions that are answered at once.",
+    help="How many questions to ask at the same time.",
 )
-@click.option("--keep", is_flag=True, help="Leave the server running, if this started it.")
+@click.option("--keep", is_flag=True, help="Leave the server running if this command started it.")
 @json_option
 def compare(
     runs: tuple[str, ...],
@@ -101,11 +101,12 @@ def compare(
     keep: bool,
     as_json: bool,
 ) -> None:
-    """Ask the base and the tuned models every question of a file; score, judge and report in
-    Markdown, HTML and JSON.
+    """Ask the base and the tuned models every question in a file. Scores and judges the answers,
+    and writes a report in Markdown, HTML and JSON.
 
-    Answers are written as they come: interrupted, the same command goes on where it was. Questions
-    of a conversation are asked after the file's own answers, which are also the references.
+    Answers are saved as they arrive: after an interruption, the same command continues where it
+    stopped. Each question of a conversation follows the file's own earlier answers, which also
+    serve as references.
     """
     items = read_items(prompts, limit)
     base, adapters = adapters_named(runs)
@@ -136,7 +137,7 @@ def compare(
         ]
         judged = None if judge is None else _judged(judge, rows, models, folder, at_once)
     except KeyboardInterrupt:
-        talk.print(f"What has been answered is in {folder}. The same command goes on from there.")
+        talk.print(f"The answers so far are in {folder}. The same command continues from there.")
         raise
     figures = summary(rows, [model.name for model in models], judged)
     facts = [
@@ -217,7 +218,8 @@ def _judged(
     failed = [str(entry["error"]) for entry in failures if entry.get("error") is not None]
     if failed:
         say_warning(
-            f"{len(failed)} verdicts failed: {failed[0]}. The same command asks for them again."
+            f"{len(failed)} verdicts failed: {failed[0]}. Run the same command again to ask for"
+            " them again."
         )
     return judging.outcomes(judge, pairs, journal)
 
@@ -281,5 +283,5 @@ def _show(folder: Path, figures: dict[str, Any], as_json: bool) -> None:
         raise LuthierError(
             "No question was answered",
             failure,
-            "The server's log tells more: `luthier server status`.",
+            "The server's log says more: `luthier server status`.",
         )

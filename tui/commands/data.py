@@ -55,7 +55,7 @@ _STYLES: dict[Kind, str] = {
 _source = click.argument("source", metavar="FILE")
 _model = click.option(
     "--model",
-    help="A model's name or folder: its chat template and tokenizer are used (default: builtin).",
+    help="The model (name or folder) whose chat template and tokenizer to use (default: builtin).",
 )
 
 
@@ -63,7 +63,7 @@ _model = click.option(
     epilog=examples("luthier data check mine.jsonl", "luthier data show mine.jsonl --model builtin")
 )
 def data() -> None:
-    """Look at data: a file, a folder, hub:owner/name[/config][:split], or a recipe (.toml) with its
+    """Inspect data: a file, a folder, hub:owner/name[/config][:split], or a recipe (.toml) with its
     data, format and policies."""
 
 
@@ -72,8 +72,8 @@ def data() -> None:
 @_model
 @json_option
 def check(source: str, model: str | None, as_json: bool) -> None:
-    """What becomes of each row. Exits with 1 where a policy says stop, or nothing is left to train
-    on."""
+    """Show what happens to each row. Exits with 1 if a policy stops the run or nothing is left to
+    train on."""
     with _inspected(source, model, proposes=not as_json) as inspection:
         proposals = read_proposals(inspection.job)
         if as_json:
@@ -102,12 +102,12 @@ def refuse(summary: Summary) -> None:
 @click.option(
     "--row",
     type=click.IntRange(min=0),
-    help="The row to show, counted from 0 (default: the first one that is trained).",
+    help="The row to show, counted from 0 (default: the first trained row).",
 )
-@click.option("--ids", is_flag=True, help="One token a line, with its id.")
+@click.option("--ids", is_flag=True, help="Show one token per line, with its id.")
 @json_option
 def show(source: str, model: str | None, row: int | None, ids: bool, as_json: bool) -> None:
-    """The samples that a row becomes, with each token marked: trained, stop token, or not
+    """Show the samples made from a row, with each token marked as trained, stop token or not
     trained."""
     with _inspected(source, model) as inspection:
         entry = _entry(inspection, row)
@@ -136,15 +136,15 @@ def show(source: str, model: str | None, row: int | None, ids: bool, as_json: bo
     "target",
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
-    help="Where to write them.",
+    help="The file to write.",
 )
 @json_option
 def tokens(source: str, model: str | None, target: Path, as_json: bool) -> None:
-    """Write the exact samples of training, one JSON object a line: source, turns, input_ids, labels
-    (-100 where nothing is trained)."""
+    """Write the exact training samples, one JSON object per line: source, turns, input_ids, labels
+    (-100 for tokens that are not trained)."""
     if not target.absolute().parent.is_dir():
         raise LuthierError(
-            "No such folder", f"{target.absolute().parent} is not there.", "Make it first."
+            "No such folder", f"{target.absolute().parent} does not exist.", "Create it first."
         )
     with _inspected(source, model) as inspection:
         refuse(inspection.summary)
@@ -164,7 +164,7 @@ def _inspected(source: str, model: str | None, *, proposes: bool = False) -> Ite
     job = start(recipe)
     try:
         try:
-            follow_job(job, f"Looking at {job.spec.name}", lambda state: isinstance(state, Done))
+            follow_job(job, f"Inspecting {job.spec.name}", lambda state: isinstance(state, Done))
         except LuthierError:
             if proposes and (proposals := read_proposals(job)):
                 show_proposals(proposals, read_vocabulary(job))
@@ -202,7 +202,7 @@ def _entry(inspection: Inspection, row: int | None) -> Entry:
     entry = next((entry for entry in entries if row is not None or entry.samples), None)
     if entry is None:
         lack = (
-            "has no row that is trained"
+            "has no trained rows"
             if row is None
             else f"has no row {row}: it has {len(ledger):,}, counted from 0"
         )
@@ -238,7 +238,7 @@ def _write_samples(inspection: Inspection, target: Path) -> int:
         raise LuthierError(
             "The samples could not be written",
             f"{target}: {error.strerror}.",
-            "Choose another place with --out.",
+            "Choose another location with --out.",
         ) from None
     finally:
         partial.unlink(missing_ok=True)
@@ -292,7 +292,7 @@ def show_summary(summary: Summary) -> None:
         out.print(problems)
         out.print()
     trained = (
-        f"{summary.trained_tokens:,} tokens of them are trained"
+        f"{summary.trained_tokens:,} of these tokens are trained"
         if summary.tokens
         else "no token is trained"
     )
@@ -301,8 +301,8 @@ def show_summary(summary: Summary) -> None:
         moved, reported = summary.leaks["moved"], summary.leaks["reported"]
         out.print(
             Text(
-                f"{moved:,} conversations nearly equal another one and were not held out;"
-                f" {reported:,} such ones are held out."
+                f"{moved:,} conversations were not held out because they nearly equal another"
+                f" one; {reported:,} such conversations are held out."
             )
         )
     lengths = summary.lengths

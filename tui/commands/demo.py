@@ -55,12 +55,12 @@ _SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=80)
 @click.option("--keep", is_flag=True, help="Leave the server running at the end.")
 @json_option
 def demo(keep: bool, as_json: bool) -> None:
-    """Fine-tune the built-in model on the sample data, serve base and tuned, ask both the same
+    """Fine-tune the built-in model on the sample data, serve base and tuned, and ask both the same
     held-out questions."""
     if not _EXAMPLE.is_dir():
         raise LuthierError(
             "The sample data is missing",
-            f"{_EXAMPLE} is not there.",
+            f"{_EXAMPLE} does not exist.",
             "Run the demo from a clone of the repository.",
         )
     began = time.monotonic()
@@ -78,15 +78,14 @@ def demo(keep: bool, as_json: bool) -> None:
 
 def _say_what_it_takes() -> None:
     say_aside(
-        "The demo prepares the built-in model, trains it for 30 steps, starts a server and asks 20"
-        " questions of base and tuned.\nOn two CPU cores with nothing else to do this takes about"
-        " three minutes."
+        "The demo prepares the built-in model, trains it for 30 steps, starts a server and asks"
+        " base and tuned 20 questions.\nThis takes about three minutes on two idle CPU cores."
     )
     cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
     if load > cores / 2:
         say_warning(
-            f"Other programs keep this machine busy (load {load:.1f} on {cores} cores): it will"
-            " take longer."
+            f"This machine is busy (load {load:.1f} on {cores} cores), so the demo will take"
+            " longer."
         )
 
 
@@ -108,7 +107,7 @@ def _follow(job: Job, title: str) -> None:
     try:
         follow_job(job, title, lambda state: isinstance(state, Done))
     except KeyboardInterrupt:
-        talk.print(f"{job.id} goes on by itself: luthier log -f {job.id}, luthier stop {job.id}")
+        talk.print(f"{job.id} keeps running: luthier log -f {job.id}, luthier stop {job.id}")
         raise
 
 
@@ -211,14 +210,14 @@ def _show(
     )
     talk.print(
         styled(
-            "\n[dim]Talk to it yourself:[/] luthier serve $run  [dim]then[/] luthier chat  [dim]or,"
-            " in the app,[/] luthier",
+            "\n[dim]Chat with it yourself:[/] luthier serve $run  [dim]then[/] luthier chat "
+            " [dim]or, in the app,[/] luthier",
             run=run.id,
         )
     )
     talk.print(
         styled(
-            "[dim]Prove that what is served is what was trained:[/] luthier certify $run",
+            "[dim]Prove that the served model is the trained model:[/] luthier certify $run",
             run=run.id,
         )
     )

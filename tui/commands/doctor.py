@@ -18,7 +18,7 @@ from tui.shared.glyphs import glyphs
 @click.command(epilog=examples("luthier doctor", "luthier doctor --json"))
 @json_option
 def doctor(as_json: bool) -> None:
-    """What this machine can do, and what is missing. Exit status 1 when something needed is
+    """Show what this machine can do and what is missing. Exits with 1 if something necessary is
     missing."""
     done: list[Check] = []
     with talk.status("looking"):  # drawn on a terminal only
@@ -30,9 +30,7 @@ def doctor(as_json: bool) -> None:
     if as_json:
         print_json({"ok": not missing, "checks": [asdict(check) for check in done]})
     else:
-        out.print(
-            Text(f"\nMissing: {', '.join(missing)}." if missing else "\nEverything needed is here.")
-        )
+        out.print(Text(f"\nMissing: {', '.join(missing)}." if missing else "\nNothing is missing."))
     if missing:
         sys.exit(1)
 
@@ -43,7 +41,7 @@ def _trackers(versions: dict[Tracker, str]) -> Check:
     return Check(
         "trackers",
         True,
-        listed or "none installed; none is needed unless a recipe's [trackers] names it",
+        listed or "none installed; you only need one if a recipe's [trackers] names it",
     )
 
 

@@ -19,8 +19,8 @@ from tui.commands.output import examples, json_option, out, plain_table, print_j
 @json_option
 @click.pass_context
 def endpoints(context: click.Context, as_json: bool) -> None:
-    """The endpoints that config.toml names: address and where the key is. A key itself is never
-    kept."""
+    """List the endpoints in config.toml: their addresses and where the keys are. Luthier never
+    stores a key itself."""
     if context.invoked_subcommand is not None:
         return
     configured = hosted.hosted_endpoints()
@@ -30,7 +30,7 @@ def endpoints(context: click.Context, as_json: bool) -> None:
     if not configured:
         talk.print(
             "No endpoints yet. `luthier endpoints add openai https://api.openai.com/v1 --key-env"
-            " OPENAI_API_KEY` names one."
+            " OPENAI_API_KEY` adds one."
         )
         return
     table = plain_table("name", "address", "key")
@@ -54,27 +54,29 @@ def endpoints(context: click.Context, as_json: bool) -> None:
     "--key-env",
     default="",
     metavar="VARIABLE",
-    help="The variable of the environment that holds the key.",
+    help="The environment variable that holds the key.",
 )
 @click.option(
     "--key-file",
     default="",
     metavar="FILE",
-    help="The file that holds the key; only you may be able to read it.",
+    help="The file that holds the key; nobody but you may be able to read it.",
 )
 def add(name: str, url: str, key_env: str, key_file: str) -> None:
-    """Name an endpoint, or change one."""
+    """Add an endpoint, or change one."""
     endpoint = HostedEndpoint(name, url, key_env, key_file)
     hosted.add(endpoint)
     if endpoint.warning:
         talk.print(endpoint.warning, style="yellow")
-    talk.print(f"{name} is at hand: m on the Chat screen, `luthier endpoints models {name}`.")
+    talk.print(
+        f"{name} is ready: press m on the Chat screen, or run `luthier endpoints models {name}`."
+    )
 
 
 @endpoints.command(epilog=examples("luthier endpoints remove openai"))
 @click.argument("name")
 def remove(name: str) -> None:
-    """Forget an endpoint."""
+    """Remove an endpoint."""
     hosted.remove(name)
     talk.print(f"{name} is forgotten.")
 
@@ -83,7 +85,7 @@ def remove(name: str) -> None:
 @click.argument("name")
 @json_option
 def models(name: str, as_json: bool) -> None:
-    """The models that an endpoint lists."""
+    """List the models of an endpoint."""
     endpoint = next(
         (
             hosted_endpoint
@@ -95,7 +97,7 @@ def models(name: str, as_json: bool) -> None:
     if endpoint is None:
         raise LuthierError(
             "No such endpoint",
-            f"config.toml names no endpoint {name!r}.",
+            f"config.toml has no endpoint named {name!r}.",
             f"{did_you_mean(name, [each.name for each in hosted.hosted_endpoints()])}"
             "`luthier endpoints` lists them.",
         )

@@ -54,7 +54,7 @@ def _job_text(event: events.Known | Event) -> str | None:
         case events.Queued(attempt=attempt):
             return f"attempt {attempt}" if attempt != 1 else ""
         case events.Waiting(waits_for=waits_for, servers=servers):
-            question = "; shall it sleep, share or be waited for?" if servers else ""
+            question = "; should it sleep, share, or should the run wait?" if servers else ""
             return f"for {waits_for}{question}"
         case events.Started(pid=pid, slots=slots):
             return f"pid {pid}{' on ' + ', '.join(slots) if slots else ''}"
@@ -105,7 +105,7 @@ def _plan(plan: events.Plan) -> str:
         f"{plan.engine} on {where}: {data}",
         f"{plan.epochs:g} epochs" if plan.epochs is not None else "",
         f"{plan.steps:,} steps" if plan.steps else "",
-        f"{plan.global_batch} a step, {plan.micro_batch} at a time",
+        f"{plan.global_batch} per step, {plan.micro_batch} at a time",
         f"learning rate {short_value(plan.learning_rate)}" if plan.learning_rate else "",
         f"{number_format.size(sum(plan.memory.values()))} predicted" if plan.memory else "",
     ]

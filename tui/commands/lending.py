@@ -35,4 +35,4 @@ def server_with(
 
 
 def _leave(job: Job) -> None:
-    say_aside(f"{job.id} goes on running. Stop it: luthier server stop {job.id}")
+    say_aside(f"{job.id} keeps running. Stop it with: luthier server stop {job.id}")

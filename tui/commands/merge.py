@@ -42,28 +42,29 @@ from workshop.number_format import duration
     "--out",
     "out_directory",
     type=click.Path(path_type=Path),
-    help="Where to put the merged model (default: the run's folder).",
+    help="The folder for the merged model (default: in the run's folder).",
 )
-@click.option("--name", help="Put it among Luthier's models, under this name.")
+@click.option("--name", help="Add it to Luthier's models under this name.")
 @click.option(
     "--into",
     type=click.Choice(["base", "dequantised", "closer"]),
     default="base",
     show_default=True,
     help=(
-        "QLoRA: into the 16-bit weights, the 4-bit values that the adapter saw, or what is measured"
-        " to be closer to the trained model."
+        "For QLoRA: merge into the 16-bit weights (base), into the 4-bit values that the adapter"
+        " saw (dequantised), or into whichever is measured to be closer to the trained model"
+        " (closer)."
     ),
 )
 @click.option(
     "--samples",
     type=click.Path(path_type=Path),
-    help="For --into closer: held-out turns (default: the run's).",
+    help="For --into closer: the held-out turns to measure on (default: the run's).",
 )
 @click.option(
     "--dtype",
     type=click.Choice(list(DTYPES)),
-    help="The type of its weights (default: the base's).",
+    help="The type of the merged weights (default: the base's).",
 )
 @click.option(
     "--device",
@@ -72,8 +73,10 @@ from workshop.number_format import duration
     show_default=True,
     help="Where to compute.",
 )
-@click.option("--force", is_flag=True, help="Replace what lies there, once the new model is whole.")
-@click.option("--detach", is_flag=True, help="Do not wait. Prints the job's id.")
+@click.option(
+    "--force", is_flag=True, help="Replace an existing model once the new one is complete."
+)
+@click.option("--detach", is_flag=True, help="Do not wait; print the job's id.")
 @json_option
 def merge(
     run: str | None,
@@ -92,13 +95,13 @@ def merge(
     """Merge a RUN's adapter, or any PEFT adapter, into its base model. Prints the merged model's
     folder.
 
-    The arithmetic is PEFT's in float32, to the last bit. It takes a few hundred megabytes of
+    The arithmetic is PEFT's in float32, to the last bit. It needs a few hundred megabytes of
     memory, whatever the size of the model.
     """
     if (run is None) == (base is None and adapter is None):
-        raise click.UsageError("Give a RUN, or --base and --adapter.")
+        raise click.UsageError("Name a RUN, or use --base and --adapter.")
     if out_directory is not None and name is not None:
-        raise click.UsageError("Give --out or --name, not both.")
+        raise click.UsageError("Use --out or --name, not both.")
     target = models_directory() / valid_name(name) if name is not None else out_directory
     merged_run = Run.named(run) if run is not None else None
     options: dict[str, Any] = {"into": into, "dtype": dtype, "device": device, "replace": force}
@@ -108,7 +111,7 @@ def merge(
         settings = merge_settings(merged_run, **options)
     else:
         if base is None or adapter is None or target is None:
-            raise click.UsageError("--base, --adapter, and --out or --name go together.")
+            raise click.UsageError("--base and --adapter need each other, and --out or --name.")
         settings = MergeSettings(
             base=str(resolve(base)), adapter=str(adapter.absolute()), **options
         )
@@ -129,7 +132,7 @@ def merge(
         )
     except KeyboardInterrupt:
         talk.print(
-            f"{merging.id} goes on. `luthier log -f {merging.id}` follows it, `luthier stop"
+            f"{merging.id} keeps running. `luthier log -f {merging.id}` follows it, `luthier stop"
             f" {merging.id}` stops it."
         )
         raise
@@ -145,8 +148,8 @@ def merge(
     _show(written)
     if written.into == "base" and ModelFolder(Path(settings.adapter)).card.base_bits == 4:
         say_aside(
-            "It was trained beside 4-bit values of the base: --into closer --force measures which"
-            " merge is nearer to that."
+            "It was trained with 4-bit values of the base: --into closer --force measures which"
+            " merge is closer to that."
         )
     write(settings.out)
 
@@ -172,7 +175,7 @@ def _show(written: receipt.Receipt) -> None:
         distances = ", ".join(
             f"{name} {distance['kl']:.4f}" for name, distance in written.measured["merges"].items()
         )
-        unit = f"nats a token from the trained model, over {written.measured['tokens']} tokens"
+        unit = f"nats per token from the trained model, over {written.measured['tokens']} tokens"
         table.add_row(_dim("distance"), Text.assemble(f"{distances} ", (unit, "dim")))
         table.add_row(_dim("merged into"), f"{written.into}, which is closer")
     table.add_row(_dim("took"), duration(written.seconds))

@@ -39,9 +39,9 @@ _what_option = click.option(
     "--what",
     "form",
     type=click.Choice(["adapter", "merged"]),
-    help="Of a run: its adapter (the default) or its merged model.",
+    help="For a run: its adapter (the default) or its merged model.",
 )
-_detach_option = click.option("--detach", is_flag=True, help="Do not wait. Prints the job's id.")
+_detach_option = click.option("--detach", is_flag=True, help="Do not wait; print the job's id.")
 
 
 @click.group(
@@ -51,7 +51,7 @@ _detach_option = click.option("--detach", is_flag=True, help="Do not wait. Print
 @json_option
 @click.pass_context
 def models(context: click.Context, as_json: bool) -> None:
-    """The models at hand: base, tuned and merged; importing them, and giving them away."""
+    """List, import, export and remove models: base, tuned and merged."""
     if context.invoked_subcommand is None:
         _list(as_json)
 
@@ -59,7 +59,7 @@ def models(context: click.Context, as_json: bool) -> None:
 @models.command("list", epilog=examples("luthier models list"))
 @json_option
 def list_command(as_json: bool) -> None:
-    """Names, sizes, context lengths, templates, certificates."""
+    """List the models with size, context length, template and certificate."""
     _list(as_json)
 
 
@@ -67,7 +67,7 @@ def list_command(as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def path(name: str, as_json: bool) -> None:
-    """The folder of a model."""
+    """Print the folder of a model."""
     try:
         folder = registry.resolve(name)
     except LuthierError:
@@ -81,12 +81,11 @@ def path(name: str, as_json: bool) -> None:
     "--what",
     "form",
     type=click.Choice(["adapter", "merged"]),
-    help="Of a run: its adapter (the default) or its merged model.",
+    help="For a run: its adapter (the default) or its merged model.",
 )
 @json_option
 def show(name: str, form: Literal["adapter", "merged"] | None, as_json: bool) -> None:
-    """Everything known of a model: where it came from, its template and licence, and what needs
-    it."""
+    """Show everything about a model: its origin, template and licence, and what depends on it."""
     entry = catalogue.find_entry(name, form or "")
     users = catalogue.uses(entry)
     if as_json:
@@ -112,13 +111,13 @@ def show(name: str, form: Literal["adapter", "merged"] | None, as_json: bool) ->
     epilog=examples("luthier models import builtin", "luthier models import hub:Qwen/Qwen3-0.6B"),
 )
 @click.argument("source")
-@click.option("--name", help="What to call it (default: after its source).")
-@click.option("--link", is_flag=True, help="Of a folder: make it known by a name, copy nothing.")
+@click.option("--name", help="The model's name (default: taken from its source).")
+@click.option("--link", is_flag=True, help="For a folder: add it under a name without copying it.")
 @click.option(
     "--trust",
     default="",
     metavar="OWNER/NAME",
-    help="Take this repository's code and pickled weights too: you trust its authors.",
+    help="Also import this repository's code and pickled weights, because you trust its authors.",
 )
 @_detach_option
 @json_option
@@ -128,8 +127,8 @@ def import_command(
     """Import a model: a folder, a GGUF file, hub:owner/name[@revision], or the word builtin. Prints
     its folder.
 
-    From the hub come only configuration, tokenizer and safetensors. An import that was broken off
-    goes on where it was.
+    From the hub, Luthier downloads only configuration, tokenizer and safetensors. An interrupted
+    import continues where it stopped.
     """
     from models.imports import launch
 
@@ -156,17 +155,19 @@ def import_command(
 
 @models.command(epilog=examples("luthier models remove captain"))
 @click.argument("name")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 def remove(name: str, yes: bool, as_json: bool) -> None:
-    """Delete a model, or forget a linked one (its folder stays). Says first what needs it; refused
-    while something runs with it."""
+    """Delete a model, or forget a linked one (its folder stays). First says what depends on it;
+    refuses while a job uses it."""
     from models.imports import launch
 
     left = next((part for part in launch.unfinished() if part.name == name), None)
     if left is not None:
         if not yes:
-            confirm(f"Delete what is there of {name} ({size(left.bytes)}, from {left.source})?")
+            confirm(
+                f"Delete the incomplete import {name} ({size(left.bytes)}, from {left.source})?"
+            )
         launch.discard(left)
         if as_json:
             print_json({"removed": name, "path": str(left.path)})
@@ -205,7 +206,7 @@ def remove(name: str, yes: bool, as_json: bool) -> None:
     "target",
     required=True,
     type=click.Path(path_type=Path),
-    help="The folder to write, or with --gguf the file.",
+    help="The folder to write; with --gguf, the file.",
 )
 @_what_option
 @click.option(
@@ -213,7 +214,7 @@ def remove(name: str, yes: bool, as_json: bool) -> None:
     metavar="TYPE",
     help="Write a GGUF file of this type (f16, bf16, q8_0 ...) with llama.cpp's converter.",
 )
-@click.option("--force", is_flag=True, help="Replace files of an earlier export there.")
+@click.option("--force", is_flag=True, help="Replace the files of an earlier export.")
 @_detach_option
 @json_option
 def export(
@@ -225,8 +226,8 @@ def export(
     detach: bool,
     as_json: bool,
 ) -> None:
-    """Write a model or a RUN's adapter into a folder, with a model card: recipe, data hashes,
-    figures, certificate. Prints the folder."""
+    """Export a model or a RUN's adapter to a folder, with a model card: recipe, data hashes,
+    figures and certificate. Prints the folder."""
     from models.export import launch
 
     into_folder = partial(launch.start_export, name, target, form, replace=force)
@@ -241,10 +242,10 @@ def export(
 @click.option(
     "--public",
     is_flag=True,
-    help="If the repository has to be made: for everybody to see (default: private).",
+    help="Make a new repository public (default: private).",
 )
 @click.option("--branch", default="", help="The branch to commit to (default: main).")
-@click.option("--message", default="", help="The commit's message.")
+@click.option("--message", default="", help="The commit message.")
 @_detach_option
 @json_option
 def push(
@@ -257,10 +258,9 @@ def push(
     detach: bool,
     as_json: bool,
 ) -> None:
-    """Push a model or a RUN's adapter to the hub, with its model card. Prints the page's address.
-
-    Asks for a token that may write: HF_TOKEN, or `hf auth login`. Broken off and started again, it
-    skips what the hub has.
+    """Push a model or a RUN's adapter to the hub, with its model card. Prints the address of the
+    page. Needs a token with write access: HF_TOKEN, or `hf auth login`. After an interruption, it
+    skips the files that the hub already has.
     """
     from models.export import launch
 
@@ -283,8 +283,8 @@ def _wait(job: Job, title: str) -> dict[str, Any]:
         state = follow_job(job, title, _is_done)
     except KeyboardInterrupt:
         talk.print(
-            f"{job.id} goes on. `luthier log -f {job.id}` follows it, `luthier stop {job.id}`"
-            " stops it."
+            f"{job.id} keeps running. `luthier log -f {job.id}` follows it, `luthier stop"
+            f" {job.id}` stops it."
         )
         raise
     return state.result if isinstance(state, Done) else {}
@@ -339,8 +339,8 @@ def _list(as_json: bool) -> None:
             say_warning(f"{entry.name} {why}")
     for part in left:
         say_warning(
-            f"{part.name} is not whole ({size(part.bytes)}): `luthier models import {part.source}"
-            f" --name {part.name}` goes on."
+            f"{part.name} is incomplete ({size(part.bytes)}): `luthier models import"
+            f" {part.source} --name {part.name}` continues."
         )
 
 

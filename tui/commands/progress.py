@@ -129,12 +129,12 @@ def ended_badly(job: Job, state: State) -> LuthierError:
         case Lost():
             return LuthierError(
                 "The job was lost",
-                f"{job.id}: its supervisor is gone.",
-                f"`luthier log {job.id}` shows its last words.",
+                f"{job.id} is lost: its supervisor has gone.",
+                f"`luthier log {job.id}` shows its last lines.",
             )
         case _:
             return LuthierError(
                 "The job was stopped",
                 f"{job.id} was stopped before it was done.",
-                "Start it again when you like.",
+                "You can start it again.",
             )

@@ -26,11 +26,9 @@ _PLACES = ("first", "last", "up", "down", "before")
 @click.argument("place", metavar="first|last|up|down|before", type=click.Choice(_PLACES))
 @click.argument("other_id", metavar="[OTHER]", required=False)
 def move(job_id: str, place: str, other_id: str | None) -> None:
-    """Change the place of a waiting job in the queue."""
+    """Move a waiting job in the queue."""
     if (place == "before") != (other_id is not None):
-        raise click.UsageError(
-            "`before` needs the job to stand before: luthier move ID before OTHER."
-        )
+        raise click.UsageError("`before` needs a second job: luthier move ID before OTHER.")
     job = jobs.find(job_id)
     position = queue.move(job, place, jobs.find(other_id) if other_id else None)
     talk.print(f"{job.id} is {ordinal(position)} in the queue.")
@@ -42,13 +40,13 @@ def move(job_id: str, place: str, other_id: str | None) -> None:
     "--from",
     "source",
     type=click.Path(path_type=Path),
-    help="Take this recipe, instead of opening an editor.",
+    help="Use this recipe instead of opening an editor.",
 )
 def edit(job_id: str, source: Path | None) -> None:
-    """Change the recipe of a waiting run in $EDITOR. It is checked and planned before it replaces
-    the old one; the place stays.
+    """Edit the recipe of a waiting run in $EDITOR. Luthier checks and plans it before it replaces
+    the old one; the run keeps its place in the queue.
 
-    Refused once the run has started.
+    Not possible once the run has started.
     """
     job = jobs.find(job_id, "run")
     from trainer.edit import draft, replace_recipe
@@ -73,29 +71,29 @@ def edit(job_id: str, source: Path | None) -> None:
                     raise
                 say_failure(error.title, error.message, error.hint)
                 confirm("Edit again? Otherwise the recipe stays as it was.", default=True)
-    talk.print(f"{job.id} follows its new recipe. `luthier runs --queue` shows the queue.")
+    talk.print(f"{job.id} will use the new recipe. `luthier runs --queue` shows the queue.")
 
 
 @click.command(epilog=examples("luthier requeue", "luthier requeue captain"))
 @click.argument("job_ids", metavar="[ID...]", nargs=-1)
 def requeue(job_ids: tuple[str, ...]) -> None:
-    """Queue again what was waiting when the machine went down, in its old order. Nothing starts by
-    itself after a reboot."""
+    """Queue the jobs again that were waiting when the machine went down, in their old order.
+    Nothing starts by itself after a reboot."""
     left = queue.left_waiting()
     if job_ids:
         requeued = [jobs.find(job_id) for job_id in job_ids]
         for job in requeued:
             if job.id not in {job_left.id for job_left in left}:
-                hint = "`luthier resume ID` has an interrupted run go on."
+                hint = "`luthier resume ID` resumes an interrupted run."
                 why = (
-                    "is lost, but had started"
+                    "had already started when it was lost"
                     if isinstance(job.state(), Lost)
                     else "was not waiting"
                 )
-                raise LuthierError("Not left waiting", f"{job.id} {why}.", hint)
+                raise LuthierError("Was not waiting", f"{job.id} {why}.", hint)
         left = [job for job in left if job.id in {requeued_job.id for requeued_job in requeued}]
     if not left:
-        talk.print("Nothing was waiting when the machine went down.")
+        talk.print("No job was waiting when the machine went down.")
         return
     queue.queue_again(left)
     for job in left:

@@ -10,14 +10,16 @@ from tui.commands.output import examples, json_option, out, plain_table, print_j
 
 @click.command(epilog=examples("luthier recipes", "luthier recipes mistral-7b-oasst > mine.toml"))
 @click.argument("name", required=False)
-@click.option("--model", metavar="MODEL", help="Put this model's name or folder into it.")
+@click.option("--model", metavar="MODEL", help="Put this model (name or folder) into the recipe.")
 @click.option(
-    "--data", metavar="FILE", multiple=True, help="Put this data set into it; may be given again."
+    "--data",
+    metavar="FILE",
+    multiple=True,
+    help="Put this data set into the recipe. Repeat the option for several.",
 )
 @json_option
 def recipes(name: str | None, model: str | None, data: tuple[str, ...], as_json: bool) -> None:
-    """Recipes known from elsewhere, to start from: all of them, or the text of one (`luthier
-    recipes NAME > mine.toml`)."""
+    """List well-known recipes to start from, or print one (`luthier recipes NAME > mine.toml`)."""
     if name is not None:
         preset = find_preset(name)
         text = preset.written_for(model, data)
@@ -27,7 +29,7 @@ def recipes(name: str | None, model: str | None, data: tuple[str, ...], as_json:
             write(text, end="")
         return
     if model or data:
-        raise click.UsageError("--model and --data go into a recipe: give its NAME, too.")
+        raise click.UsageError("--model and --data fill in a recipe: add its NAME.")
     if as_json:
         print_json([{"name": preset.name, "purpose": preset.purpose} for preset in presets()])
         return

@@ -15,14 +15,14 @@ from tui.commands.progress import follow_job
 @click.command(epilog=examples("luthier resume captain --follow"))
 @click.argument("job_id", metavar="ID")
 @click.option(
-    "--force", is_flag=True, help="Go on although data, template, recipe or versions have changed."
+    "--force", is_flag=True, help="Resume even if data, template, recipe or versions have changed."
 )
 @click.option(
-    "--follow", is_flag=True, help="Stay and show the progress. Ctrl-C leaves; the run goes on."
+    "--follow", is_flag=True, help="Stay and show the progress. Ctrl-C leaves; the run keeps going."
 )
 @json_option
 def resume(job_id: str, force: bool, follow: bool, as_json: bool) -> None:
-    """Have a run that was stopped, failed or lost go on from its newest checkpoint, exactly."""
+    """Resume a run that was stopped, failed or was lost, exactly from its newest checkpoint."""
     job = find(job_id, "run")
     launch.resume(job, force)
     checkpoints = complete_checkpoints(job.directory)
@@ -32,7 +32,9 @@ def resume(job_id: str, force: bool, follow: bool, as_json: bool) -> None:
     else:
         write(job.id)
     talk.print(
-        f"It goes on from step {step}." if step else "It has no checkpoint: it begins again."
+        f"Resuming from step {step}."
+        if step
+        else "It has no checkpoint, so it starts from the beginning."
     )
     if not follow:
         say_aside(f"Progress: luthier log -f {job.id}  ·  stop: luthier stop {job.id}")
@@ -41,7 +43,7 @@ def resume(job_id: str, force: bool, follow: bool, as_json: bool) -> None:
         follow_job(job, f"Training {job.spec.name}", lambda state: isinstance(state, Done))
     except KeyboardInterrupt:
         talk.print(
-            f"{job.id} goes on. `luthier log -f {job.id}` follows it, `luthier stop {job.id}`"
-            " stops it."
+            f"{job.id} keeps running. `luthier log -f {job.id}` follows it, `luthier stop"
+            f" {job.id}` stops it."
         )
         raise

@@ -40,17 +40,17 @@ _POLL_SECONDS = 0.3
         "luthier runs --json | jq '.[] | select(.state == \"running\") | .id'",
     )
 )
-@click.option("--all", "every", is_flag=True, help="Also servers and other jobs.")
+@click.option("--all", "every", is_flag=True, help="Include servers and other jobs.")
 @click.option(
     "--queue",
     "only_queue",
     is_flag=True,
-    help="Only what waits, whatever its kind, the next one first.",
+    help="Only waiting jobs of every kind, the next one first.",
 )
 @json_option
 def runs(every: bool, only_queue: bool, as_json: bool) -> None:
-    """The runs: what each does, how far it is, what it waits for. Running ones first, then the
-    queue, then what has ended."""
+    """List the runs: what each one does, its progress, what it waits for. Running ones first, then
+    the queue, then ended ones."""
     rows, damaged = read_rows({}), [] if only_queue else jobs.damaged_jobs()
     listed = (
         [row for row in rows if row.position]
@@ -64,11 +64,11 @@ def runs(every: bool, only_queue: bool, as_json: bool) -> None:
         _show(listed, damaged, kinds=every or only_queue)
     elif only_queue:
         talk.print(
-            "Nothing waits."
-            + (" What runs: `luthier runs`." if any(row.alive for row in rows) else "")
+            "No job is waiting."
+            + (" `luthier runs` lists the runs." if any(row.alive for row in rows) else "")
         )
     else:
-        talk.print("No runs yet. `luthier demo` makes one, `luthier train RECIPE` yours.")
+        talk.print("No runs yet. `luthier demo` makes one; `luthier train RECIPE` makes your own.")
     left = [row for row in rows if row.left_waiting]
     if left:
         subject = "1 job was" if len(left) == 1 else f"{len(left)} jobs were"
@@ -90,24 +90,24 @@ def runs(every: bool, only_queue: bool, as_json: bool) -> None:
     "-f",
     "--follow",
     is_flag=True,
-    help="Wait for more until the job ends. Ctrl-C leaves; the job goes on.",
+    help="Follow the job until it ends. Ctrl-C leaves; the job keeps going.",
 )
 @click.option(
-    "-n", "--lines", "count", type=click.IntRange(min=0), help="Begin with the last N lines only."
+    "-n", "--lines", "count", type=click.IntRange(min=0), help="Start with the last N lines."
 )
 @click.option(
     "--events",
     "as_events",
     is_flag=True,
-    help="The events as they are, one JSON object a line; the same as --json.",
+    help="Show the raw events, one JSON object per line; the same as --json.",
 )
-@click.option("--output", is_flag=True, help="What the worker printed, rather than its events.")
+@click.option("--output", is_flag=True, help="Show what the worker printed instead of its events.")
 @json_option
 def log(
     job_id: str, follow: bool, count: int | None, as_events: bool, output: bool, as_json: bool
 ) -> None:
-    """What has happened to a job, a line an event. ID is an id, a part of one, or a name (then the
-    newest)."""
+    """Show what happened to a job, one line per event. ID is an id, a part of an id, or a name
+    (meaning the newest job with that name)."""
     job = jobs.find(job_id)
     if output:
         _print_output(job, follow, count)
@@ -131,10 +131,10 @@ def log(
 
 @click.command(epilog=examples("luthier stop captain", "luthier stop --now captain parrot"))
 @click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
-@click.option("--now", is_flag=True, help="At once: what is not saved is lost.")
+@click.option("--now", is_flag=True, help="Stop at once: anything not saved is lost.")
 def stop(job_ids: tuple[str, ...], now: bool) -> None:
-    """Stop jobs, and wait until they have ended. A run saves a checkpoint first; a second stop is
-    at once."""
+    """Stop jobs and wait until they have ended. A run saves a checkpoint first; a second stop ends
+    it at once."""
     for job in [jobs.find(job_id) for job_id in job_ids]:
         stop_and_wait(job, now)
 
@@ -143,10 +143,10 @@ def stop(job_ids: tuple[str, ...], now: bool) -> None:
     epilog=examples("luthier remove captain", "luthier remove --yes captain-7f3a parrot-11aa")
 )
 @click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def remove(job_ids: tuple[str, ...], yes: bool) -> None:
-    """Delete jobs' folders with everything in them. What waits leaves the queue; what runs, or a
-    running job needs, is refused."""
+    """Delete jobs' folders with everything in them. Waiting jobs leave the queue; a job that is
+    running, or that a running job needs, cannot be removed."""
     folders = [jobs.find_folder(job_id) for job_id in job_ids]
     for job in folders:
         check_unused(job.directory, jobs.all_jobs())
@@ -154,7 +154,8 @@ def remove(job_ids: tuple[str, ...], yes: bool) -> None:
         for job in folders:
             talk.print(f"{job.directory}  {number_format.size(folder_bytes(job.directory))}")
         confirm(
-            f"Delete {'it' if len(folders) == 1 else f'these {len(folders)}'} with everything in?"
+            f"Delete {'it' if len(folders) == 1 else f'these {len(folders)}'} with everything in"
+            f" {'it' if len(folders) == 1 else 'them'}?"
         )
     for job in folders:
         jobs.remove(job)
@@ -163,15 +164,15 @@ def remove(job_ids: tuple[str, ...], yes: bool) -> None:
 def stop_and_wait(job: Job, now: bool = False) -> None:
     state = job.state()
     if not jobs.stop(job, now):
-        talk.print(f"{job.id} does not run: it is {word(state)}.")
+        talk.print(f"{job.id} is not running: it is {word(state)}.")
         return
     if isinstance(state, Lost):
-        talk.print(f"{job.id}: what it had left behind was told to end.")
+        talk.print(f"{job.id} had left processes behind; Luthier told them to end.")
         return
     at_once = now or isinstance(state, Stopping | Queued)
     status = f"Stopping {job.id}"
     if not at_once:
-        careful = "it saves a checkpoint first" if job.spec.kind == "run" else "it ends with care"
+        careful = "it saves a checkpoint first" if job.spec.kind == "run" else "it ends cleanly"
         status += (
             f": {careful}, for which it has {job.spec.grace_seconds:.0f} s. `luthier stop --now"
             f" {job.short_id}` does not wait"
@@ -232,7 +233,7 @@ def _detail(row: JobRow) -> str:
         case Lost(waited=True):
             return "was waiting when the machine went down"
         case Lost() if row.total:
-            return f"its supervisor is gone, at step {row.step} of {row.total}"
+            return f"its supervisor has gone, at step {row.step} of {row.total}"
         case _ if row.total and not row.alive:
             return f"{row.step} of {row.total} steps"
         case _:

@@ -50,25 +50,29 @@ from workshop.servers import add_adapters, once_started, running_or_starting
 
 @click.command(epilog=examples("luthier serve captain", "luthier serve --model builtin"))
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@click.option("--model", help="The base model: a name or a folder. Not needed with runs.")
+@click.option("--model", help="The base model: a name or a folder. Not needed if you name runs.")
 @click.option(
     "--adapter",
     "adapter_entries",
     multiple=True,
     metavar="NAME=DIR",
-    help="An adapter that is not a run's; may be given several times.",
+    help="An adapter that does not belong to a run. Repeat the option for several.",
 )
 @click.option(
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Anything but loopback lets other machines in.",
+    help="The address to listen on. Anything but loopback lets other machines in.",
 )
-@click.option("--port", type=click.IntRange(1, 65535), help="Default: the last one, or a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="The port. Default: the last one used, or a free one.",
+)
 @click.option(
     "--context-length",
     type=click.IntRange(min=16),
-    help="In tokens. Default: the model's, on a CPU at most 4096.",
+    help="The context length in tokens. Default: the model's; on a CPU at most 4096.",
 )
 @click.option(
     "--gpus",
@@ -80,52 +84,52 @@ from workshop.servers import add_adapters, once_started, running_or_starting
     "--gpu-memory",
     type=click.FloatRange(0.05, 0.99),
     default=0.9,
-    help="The share of each GPU's memory. Default: 0.9, or what is free.",
+    help="The share of each GPU's memory to use. Default: 0.9, or whatever is free.",
 )
 @click.option(
     "--max-rank",
     type=click.IntRange(1, 512),
-    help="Room for adapters up to this rank. Default: the highest, at least 16.",
+    help="Allow adapters up to this rank. Default: the highest rank of the adapters, at least 16.",
 )
 @click.option(
     "--tool-parser",
     metavar="NAME|none",
-    help="vLLM's parser of tool calls. Default: by the model's chat template.",
+    help="vLLM's parser for tool calls. Default: chosen by the model's chat template.",
 )
 @click.option(
     "--reasoning-parser",
     metavar="NAME|none",
-    help="vLLM's parser of reasoning. Default: by the model's chat template.",
+    help="vLLM's parser for reasoning. Default: chosen by the model's chat template.",
 )
 @click.option(
     "--log-content",
     is_flag=True,
-    help="Write what is said into the request log, too. It holds counts only otherwise.",
+    help=(
+        "Also log the text of requests and answers. Otherwise the request log contains only counts."
+    ),
 )
 @click.option(
     "--no-sleep",
     is_flag=True,
-    help="Hold the GPU for good: do not let runs have it meanwhile (vLLM's sleep mode stays off).",
+    help="Keep the GPU all the time: never sleep to let runs use it (vLLM's sleep mode stays off).",
 )
 @click.option(
-    "--allow-remote", is_flag=True, help="Needed for a --host that other machines can reach."
+    "--allow-remote", is_flag=True, help="Required for a --host that other machines can reach."
 )
 @click.option(
     "--allow-origin",
     "origins",
     multiple=True,
     metavar="URL",
-    help="Let web pages of this origin ask: http://localhost:3000",
+    help="Allow requests from web pages of this origin, for example http://localhost:3000",
 )
-@click.option(
-    "--plan", "only_plan", is_flag=True, help="Show what would be started, and start nothing."
-)
+@click.option("--plan", "only_plan", is_flag=True, help="Show the plan and start nothing.")
 @click.option(
     "--vllm",
     "extra",
     multiple=True,
     metavar="ARG",
-    help="Passed on to vLLM: --vllm=--max-num-seqs=8",
+    help="Pass an argument on to vLLM: --vllm=--max-num-seqs=8",
 )
 @json_option
 def serve(
@@ -148,13 +152,13 @@ def serve(
     extra: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Serve a base model and tuned ones through one OpenAI-compatible endpoint, in a job that
-    survives this terminal.
+    """Serve a base model and tuned models through one OpenAI-compatible endpoint, in a job that
+    outlives this terminal.
 
-    RUN@STEP (or RUN@last) is a checkpoint, also of a run that still trains. A server of the same
-    base that runs already gets the adapters hot-loaded. A run that vLLM cannot serve beside its
-    base (new tokens, DoRA) is merged first; one that trained every weight is served as the model
-    that it left.
+    RUN@STEP (or RUN@last) is a checkpoint, even of a run that is still training. If a server of the
+    same base is already running, it loads the adapters. If vLLM cannot serve a run beside its base
+    (new tokens, DoRA), Luthier merges it first; a run that trained every weight is served as a
+    model of its own.
     """
     options = ServeOptions(
         context_length=context_length,
@@ -174,13 +178,13 @@ def serve(
         return
     if not is_loopback(host) and not allow_remote:
         message = (
-            f"{host} can be reached from other machines, without TLS; whoever has the client key"
-            " can use the server."
+            f"Other machines can reach {host}, without TLS, and anyone with the client key can"
+            " use the server."
         )
         raise LuthierError(
-            "Not for this machine alone",
+            "Other machines could reach this server",
             message,
-            "Add --allow-remote if that is meant. The key stays necessary.",
+            "Add --allow-remote if you want that. The key is still required.",
         )
     directory = _prepared(base)
     _say_what_is_red(base, directory, adapters)
@@ -216,8 +220,8 @@ def _added_to(running: Server, adapters: list[NamedAdapter], for_new: bool) -> S
         say_done(f"{name} loaded into {running.job.id}")
     if for_new:
         say_warning(
-            f"{running.job.id} runs already: the other options are for a new server. Stop it first,"
-            " or name a --port."
+            f"{running.job.id} is already running, and the other options are for a new server."
+            " Stop it first, or choose a --port."
         )
     return running.refreshed()
 
@@ -233,20 +237,20 @@ def _say_what_is_red(base: str, directory: Path, adapters: list[NamedAdapter]) -
 
 @click.group(epilog=examples("luthier server status", "luthier server stop"))
 def server() -> None:
-    """The servers that run."""
+    """Show, control and stop the running servers."""
 
 
 @server.command(epilog=examples("luthier server status"))
 @json_option
 def status(as_json: bool) -> None:
-    """Every living server: state, address, models."""
+    """Show every running server: state, address and models."""
     living = [job for job in all_jobs("server") if job.alive()]
     ready = {server.job.id: server for server in servers.running_servers()}
     if as_json:
         print_json([server_as_json(job, ready.get(job.id)) for job in living])
         return
     if not living:
-        talk.print("No server runs. `luthier serve RUN` starts one.")
+        talk.print("No server is running. `luthier serve RUN` starts one.")
         return
     table = plain_table("id", "state", "address", "models", "age")
     for job in living:
@@ -264,7 +268,7 @@ def status(as_json: bool) -> None:
 
 @server.command(epilog=examples("luthier server stop"))
 @click.argument("job_id", metavar="[ID]", required=False)
-@click.option("--now", is_flag=True, help="Do not let it finish its answers.")
+@click.option("--now", is_flag=True, help="Stop at once, without finishing its answers.")
 def stop(job_id: str | None, now: bool) -> None:
     """Stop a server (the only one, if no ID is given)."""
     living = (
@@ -272,13 +276,13 @@ def stop(job_id: str | None, now: bool) -> None:
     )
     if not living:
         raise LuthierError(
-            "No server runs", "There is nothing to stop.", "`luthier serve RUN` starts one."
+            "No server is running", "There is nothing to stop.", "`luthier serve RUN` starts one."
         )
     if len(living) > 1:
         raise LuthierError(
-            "More than one server runs",
+            "More than one server is running",
             ", ".join(job.id for job in living),
-            "Name one: luthier server stop ID",
+            "Name the one to stop: luthier server stop ID",
         )
     stop_and_wait(living[0], now)
 
@@ -289,8 +293,8 @@ def follow_start(job: Job, title: str, is_reached: Callable[[State], bool]) -> N
         follow_job(job, title, is_reached)
     except KeyboardInterrupt:
         talk.print(
-            f"{job.id} goes on starting. `luthier server status` tells of it, `luthier server"
-            f" stop {job.id}` ends it."
+            f"{job.id} is still starting. `luthier server status` shows its progress, `luthier"
+            f" server stop {job.id}` stops it."
         )
         raise
 
@@ -318,9 +322,9 @@ def _to_serve(
     for run in (Run.named(text) for text in runs if "@" not in text):
         if not alone and isinstance(run.served_as(), AsModel | NeedsMerge):
             raise LuthierError(
-                "Not beside others",
-                f"{run.id} is served as a model of its own: its base and other runs need a server"
-                " of theirs.",
+                "It needs a server of its own",
+                f"{run.id} is served as a whole model, so its base and other runs need another"
+                " server.",
                 f"luthier serve {run.id} --port PORT",
             )
         merged = own_model(run, merge_first if merge else None)
@@ -330,7 +334,7 @@ def _to_serve(
     for entry in adapter_entries:
         name, equals, directory = entry.partition("=")
         if not equals or not directory:
-            raise click.UsageError(f"--adapter {entry}: write it as NAME=DIR.")
+            raise click.UsageError(f"--adapter {entry}: write NAME=DIR.")
         adapters.append((name, expanded(directory).absolute(), None))
     return model or base, adapters
 

@@ -27,8 +27,8 @@ _WIDE = 100  # columns of a terminal that has room for the runs' names
 @click.argument("sweep_id", metavar="[SWEEP]", required=False)
 @json_option
 def sweep(sweep_id: str | None, as_json: bool) -> None:
-    """Compare the runs of a sweep: what varies, losses, metrics, time. Without SWEEP: which sweeps
-    there are."""
+    """Compare the runs of a sweep: what varies, losses, metrics and time. Without SWEEP, list the
+    sweeps."""
     if sweep_id is None:
         _list(as_json)
         return
@@ -87,7 +87,8 @@ def _list(as_json: bool) -> None:
         return
     if not by_id:
         talk.print(
-            "No sweeps yet. A recipe with lists of values makes one: `luthier train RECIPE`."
+            "No sweeps yet. `luthier train RECIPE` starts one if the recipe contains lists of"
+            " values."
         )
         return
     table = plain_table("id", ">runs", "states", "varies", "age")
@@ -161,7 +162,7 @@ def _show(rows: list[Row]) -> None:
     out.print(table)
     why = not_comparable(rows)
     if why:
-        out.print(f"No best one is marked: {why}.", style="dim")
+        out.print(f"No run is marked as best: {why}.", style="dim")
     elif best is not None:
         out.print(f"{glyphs().best} best by {best.metric}: {best.job.id}", style="dim")
 

@@ -63,7 +63,7 @@ from workshop.servers import LOCALHOST, once_ready, once_started, server_of
 
 _ASK_SECONDS = 5.0
 _model_option = click.option(
-    "--model", metavar="MODEL", help="With a data file: the base model. Default: builtin."
+    "--model", metavar="MODEL", help="For a data file: the base model. Default: builtin."
 )
 
 
@@ -77,26 +77,26 @@ _model_option = click.option(
     "saved",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Write the recipe of a data file into FILE, to change it there.",
+    help="Write a recipe for a data file to FILE, so that you can change it.",
 )
 @click.option(
     "--memory",
     "with_memory",
     is_flag=True,
-    help="Add what would fit on which card: bits, checkpointing, batches, lengths.",
+    help="Also show what would fit on which card: bits, checkpointing, batches, lengths.",
 )
 @click.option(
     "--emit",
     "kind",
     type=click.Choice(["slurm", "skypilot"]),
-    help="Instead, a file that runs the recipe on a cluster.",
+    help="Write a file that runs the recipe on a cluster instead.",
 )
 @click.option(
     "--machines",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="How many machines that file asks for.",
+    help="How many machines that file requests.",
 )
 @json_option
 def plan(
@@ -108,19 +108,19 @@ def plan(
     machines: int,
     as_json: bool,
 ) -> None:
-    """What a recipe, or a data file with the defaults, comes to on this machine: model, data,
-    settings and why, memory, steps, how it will be served; of a sweep, how many runs and what
-    varies. Nothing runs."""
+    """Show how a recipe, or a data file with the defaults, would run on this machine: model, data,
+    settings with their reasons, memory, steps and serving; for a sweep, its runs and what varies.
+    Starts nothing."""
     asked, is_of_data = _asked_for(recipe, model)
     if saved is not None:
         if not is_of_data or isinstance(asked, Sweep):
             raise click.UsageError(
-                f"--save writes the recipe of a data file; {recipe} is a recipe."
+                f"--save writes a recipe for a data file, but {recipe} is already a recipe."
             )
         _save(asked, saved)
     if kind is not None:
         if is_of_data:
-            raise click.UsageError("--emit needs a recipe file; --save FILE writes one.")
+            raise click.UsageError("--emit needs a recipe file, which --save FILE writes.")
         write(emit(kind, asked, recipe, machines), end="")
         return
     recipes = recipes_of(asked)
@@ -151,19 +151,19 @@ def plan(
 @click.command(epilog=examples("luthier train mine.jsonl --follow", "luthier train mine.toml"))
 @click.argument("recipe", type=click.Path(path_type=Path), required=False)
 @_model_option
-@click.option("--again", metavar="ID", help="Repeat an earlier run with its frozen recipe.")
+@click.option("--again", metavar="ID", help="Repeat an earlier run from its frozen recipe.")
 @click.option(
-    "--follow", is_flag=True, help="Stay and show the progress. Ctrl-C leaves; the run goes on."
+    "--follow", is_flag=True, help="Stay and show the progress. Ctrl-C leaves; the run keeps going."
 )
 @click.option(
     "--server",
     type=click.Choice(list(CHOICES)),
-    help="What to do about a server that holds the GPU. Default: asked once.",
+    help="What to do about a server that holds the GPU. Default: ask once.",
 )
 @click.option(
     "--then",
     type=click.Choice(["chat"]),
-    help="Start the base's server first, follow the run, and talk to what it made.",
+    help="Start the base's server first, follow the run, then chat with the result.",
 )
 @json_option
 def train(
@@ -175,11 +175,11 @@ def train(
     then: str | None,
     as_json: bool,
 ) -> None:
-    """Fine-tune a model in a job that survives this terminal. RECIPE is a recipe file, or data (a
-    file, a folder or hub:owner/name), which is trained with the defaults. Prints the run's id; of
-    a sweep (a recipe with lists of values) one a line."""
+    """Fine-tune a model in a job that outlives this terminal. RECIPE is a recipe file, or data (a
+    file, a folder or hub:owner/name) to train on with the defaults. Prints the run's id; for a
+    sweep (a recipe with lists of values), one id per line."""
     if (recipe is None) == (again is None):
-        raise click.UsageError("Give a RECIPE, or --again ID.")
+        raise click.UsageError("Name a RECIPE, or use --again ID.")
     asked, is_of_data = (
         _asked_again(again or "", model) if recipe is None else _asked_for(recipe, model)
     )
@@ -206,8 +206,8 @@ def train(
         say_aside(f"{len(started)} runs are queued. Compare them: luthier sweep {identifier}")
     else:
         say_aside(
-            f"It runs on its own. Progress: luthier log -f {started[0].id}  ·  stop: luthier stop"
-            f" {started[0].id}"
+            f"It runs in the background. Progress: luthier log -f {started[0].id}  ·  stop:"
+            f" luthier stop {started[0].id}"
         )
 
 
@@ -216,14 +216,18 @@ def _asked_for(path: Path, model: str | None) -> tuple[Recipe | Sweep, bool]:
     if is_data(path):
         return recipe_of_data(path, model), True
     if model:
-        raise click.UsageError(f"--model is for a data file; {path} is a recipe and names its own.")
+        raise click.UsageError(
+            f"--model is for a data file, but {path} is a recipe and names its own model."
+        )
     return load_runs(path), False
 
 
 def _asked_again(run: str, model: str | None) -> tuple[Recipe, bool]:
     """The frozen recipe of an earlier run, which is no data."""
     if model:
-        raise click.UsageError("--model is for a data file; --again has the model of its run.")
+        raise click.UsageError(
+            "--model is for a data file; --again uses the model of the earlier run."
+        )
     return launch.frozen_recipe(find(run, "run")), False
 
 
@@ -246,9 +250,11 @@ def _save(recipe: Recipe, path: Path) -> None:
             file.write(recipe_text(recipe, path.absolute().parent))
     except FileExistsError:
         raise LuthierError(
-            "The file is there already", f"{path} would be lost.", "Give --save another name."
+            "The file already exists",
+            f"--save would overwrite {path}.",
+            "Choose another name for --save.",
         ) from None
-    say_done(f"{path} is the recipe. Change it, then: luthier train {path}")
+    say_done(f"The recipe is in {path}. Change it, then run: luthier train {path}")
 
 
 def tell_defaults(run_plan: Plan, source: str) -> None:
@@ -262,7 +268,7 @@ def tell_defaults(run_plan: Plan, source: str) -> None:
         "rate": reason,
         "evaluation": plan_text.evaluation(run_plan),
     }
-    talk.print(styled("$source is trained with the defaults:", source=source))
+    talk.print(styled("Training on $source with the defaults:", source=source))
     for name, value in rows.items():
         if value:
             talk.print(styled("  [dim]$name[/]  $value", name=f"{name:10}", value=value))
@@ -297,14 +303,16 @@ def settle(runs: list[Job], choice: Choice | None) -> None:
             )
             if not sys.stdin.isatty():
                 talk.print(
-                    "  It waits. luthier train --server sleep|share|wait says what to do,"
-                    f" {SETTING} in config.toml for good."
+                    "  The run waits. luthier train --server sleep|share|wait decides what to"
+                    f" do, and {SETTING} in config.toml decides it for every run."
                 )
                 return
             for name, meaning in CHOICES.items():
                 talk.print(styled("  [bold]$name[/]  $what", name=name, what=meaning))
             gpu_conflict.answer(
-                run, choose("  Remembered for later runs", list(CHOICES)), remember=True
+                run,
+                choose("  Luthier will do the same for later runs", list(CHOICES)),
+                remember=True,
             )
 
 
@@ -359,8 +367,8 @@ def _follow(job: Job) -> None:
         state = follow_job(job, f"Training {job.spec.name}", lambda state: isinstance(state, Done))
     except KeyboardInterrupt:
         talk.print(
-            f"{job.id} goes on. `luthier log -f {job.id}` follows it, `luthier stop {job.id}`"
-            " stops it."
+            f"{job.id} keeps running. `luthier log -f {job.id}` follows it, `luthier stop"
+            f" {job.id}` stops it."
         )
         raise
     if isinstance(state, Done):

@@ -16,17 +16,20 @@ from tui.commands.output import examples, json_option, out, print_json, say_asid
 
 @click.group(epilog=examples("luthier votes show"))
 def votes() -> None:
-    """Votes on answers, cast in the app (f2 on the Chat screen)."""
+    """Show and export votes on answers, which you cast in the app (f2 on the Chat screen)."""
 
 
 @votes.command(epilog=examples("luthier votes show"))
 @click.option(
-    "--all", "every", is_flag=True, help="Count votes that were cast with the names in sight too."
+    "--all",
+    "every",
+    is_flag=True,
+    help="Also count votes that were cast while the names were visible.",
 )
 @json_option
 def show(every: bool, as_json: bool) -> None:
-    """Win rates with their intervals, an exact test, the votes still needed, the role of length,
-    ratings of several models."""
+    """Show win rates with intervals, an exact test, the number of votes still needed, the effect of
+    length, and ratings of several models."""
     report = full_report(every)
     if as_json:
         print_json(report.to_json())
@@ -39,23 +42,25 @@ def show(every: bool, as_json: bool) -> None:
 @click.option(
     "--pairs",
     type=click.Path(path_type=Path),
-    help="JSONL for preference pairs: prompt, chosen, rejected.",
+    help="JSONL file for preference pairs: prompt, chosen, rejected.",
 )
 @click.option(
     "--corrected",
     type=click.Path(path_type=Path),
-    help="JSONL for conversations with corrected answers.",
+    help="JSONL file for conversations with corrected answers.",
 )
 @click.option(
-    "--blind-only", is_flag=True, help="Leave out votes that were cast with the names in sight."
+    "--blind-only",
+    is_flag=True,
+    help="Leave out votes that were cast while the names were visible.",
 )
 @json_option
 def export(pairs: Path | None, corrected: Path | None, blind_only: bool, as_json: bool) -> None:
-    """Votes and corrections as training data, in TRL's conversational formats, each row with where
-    it comes from.
+    """Export votes and corrections as training data in TRL's conversational formats, each row with
+    its origin.
 
-    Without --pairs and --corrected, the pairs go to stdout. Both files can be named in a recipe's
-    `data` at once.
+    Without --pairs and --corrected, the pairs go to stdout. A recipe's `data` can name both files
+    at once.
     """
     exported = exporting.collect(with_named=not blind_only)
     if pairs is None and corrected is None:
@@ -66,10 +71,10 @@ def export(pairs: Path | None, corrected: Path | None, blind_only: bool, as_json
     ):
         if path is not None:
             if not rows:
-                hint = "f2 votes, and w corrects an answer, on the Chat screen."
+                hint = "On the Chat screen, f2 votes and w corrects an answer."
                 raise LuthierError(
                     "Nothing to export",
-                    f"There are no {source} that make a row for {path.name}.",
+                    f"There are no {source} for {path.name}.",
                     hint,
                 )
             write_new(path.absolute(), exporting.to_jsonl(rows))

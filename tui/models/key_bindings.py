@@ -8,48 +8,48 @@ MODELS: list[Action] = [
     Action(
         "models.prepare",
         "prepare",
-        "Make the built-in model ready in this home. A job that takes a minute or so.",
+        "Prepare the built-in model. The job takes about a minute.",
         "p",
         footer=True,
     ),
-    Action("models.serve", "serve", "Serve the model that is highlighted.", "v,enter", footer=True),
-    Action("models.new", "new run", "Fine-tune the model that is highlighted.", "n", footer=True),
+    Action("models.serve", "serve", "Serve the highlighted model.", "v,enter", footer=True),
+    Action("models.new", "new run", "Fine-tune the highlighted model.", "n", footer=True),
     Action(
         "models.certificate",
         "certificate",
-        "What was proved of the tuned model; from there, prove it anew.",
+        "Show the certificate of the tuned model, and make a new one from there.",
         "t",
         footer=True,
     ),
     Action(
         "models.merge",
         "merge",
-        "Merge an adapter into its base model. Says first what it writes, and what room that"
-        " takes.",
+        "Merge an adapter into its base model. First shows what it will write and how much space"
+        " that takes.",
         "m",
         footer=True,
     ),
     Action(
         "models.import",
         "import",
-        "Bring a model here: from a folder, a GGUF file or the hub.",
+        "Import a model from a folder, a GGUF file or the hub.",
         "i",
         footer=True,
     ),
-    Action("models.export", "export", "Write the model into a folder, with a model card.", "x"),
+    Action("models.export", "export", "Export the model to a folder, with a model card.", "x"),
     Action(
         "models.push",
         "push",
-        "Push the model to the hub, with a model card; private unless told otherwise.",
+        "Push the model to the hub, with a model card. The repository is private unless you make"
+        " it public.",
         "u",
     ),
-    Action(
-        "models.stop", "stop", "Stop the import or the merge that is on its way. Asks first.", "s"
-    ),
+    Action("models.stop", "stop", "Stop the running import or merge. Asks first.", "s"),
     Action(
         "models.remove",
         "remove",
-        "Delete the model; of a linked one only the link. Says what needs it, and asks.",
+        "Delete the model, or only the link of a linked one. Shows what depends on it, and asks"
+        " first.",
         "d,delete",
     ),
     Action("models.copy", "copy path", "Copy the path of the model or adapter.", "c"),

@@ -16,37 +16,41 @@ SERVE: list[Action] = [
     Action(
         "serve.sleep",
         "sleep",
-        "Free the GPU until somebody asks for an answer, or take it again, before all that waits.",
+        "Put the server to sleep until the next request, so that it frees the GPU; or wake it,"
+        " ahead of all waiting jobs.",
         "z",
     ),
     Action(
         "serve.load",
         "load",
-        "Load another tuned model or a checkpoint, also of a run that still trains.",
+        "Load another tuned model or a checkpoint, even of a run that is still training.",
         "l",
         footer=True,
     ),
     Action(
-        "serve.unload", "unload", "Take a tuned model out of the server. It stays on disk.", "u"
+        "serve.unload",
+        "unload",
+        "Unload a tuned model from the server. Its files stay on disk.",
+        "u",
     ),
     Action(
         "serve.pin",
         "pin",
-        "Keep a tuned model in memory whatever else is asked for, or let it go again.",
+        "Pin a tuned model, so that it always stays in memory, or unpin it.",
         "P",
     ),
-    Action("serve.copy", "copy", "Copy the example as it is shown.", "c", footer=True),
+    Action("serve.copy", "copy", "Copy the example as shown.", "c", footer=True),
     Action(
         "serve.snippet",
         "example",
-        "Show the example for curl, for Python's openai, or for llm.",
+        "Switch the example between curl, Python's openai and llm.",
         "p",
         footer=True,
     ),
     Action(
         "serve.error",
         "error",
-        "Why the server failed, with the last lines of its log.",
+        "Show why the server failed, with the last lines of its log.",
         "e",
         footer=True,
     ),

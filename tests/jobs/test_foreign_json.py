@@ -130,11 +130,11 @@ def test_other_damage_of_a_folder() -> None:
     (jobs_directory() / "notes").mkdir()  # somebody's own
     whys = [found.why for found in jobs.damaged_jobs()]
     assert whys == [
-        "its name is no job's id",
-        "lock is no file",
-        "events.jsonl is no file",
-        "output.log is no file",
-        "order is no file",
+        "its name is not a job id",
+        "lock is not a file",
+        "events.jsonl is not a file",
+        "output.log is not a file",
+        "order is not a file",
         "it has no spec.json",
     ]
     assert jobs.all_jobs() == [] and young.directory.exists()

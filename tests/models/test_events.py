@@ -38,7 +38,7 @@ EXAMPLES: list[Known] = [
     events.Error("T", "m", "h"),
     events.Exited(code=-9, stopped=True, swept=3),
     events.ThenFailed("captain", "why"),
-    events.Asleep(why="it was asked to", by="x", seconds=1.5, freed_bytes=5.0),
+    events.Asleep(why="somebody asked for it", by="x", seconds=1.5, freed_bytes=5.0),
     events.Waking(),
     events.Awake(seconds=2.5),
     events.SlotsFreed(["gpu-0"]),

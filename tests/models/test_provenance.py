@@ -109,7 +109,7 @@ def another_run_s(path: Path) -> None:
             "base/chat_template.jinja",
             lambda path: path.write_text("{{ other }}"),
             "chat template",
-            "its text is another",
+            "its text has changed",
         ),
         (
             "adapter/adapter_model.safetensors",
@@ -159,7 +159,7 @@ def test_an_earlier_record_of_several_templates_is_still_met(run: Path) -> None:
     several[0]["template"] = "z"
     (base / "tokenizer_config.json").write_text(json.dumps({"chat_template": several}))
     assert provenance.changes(earlier, base, run / "adapter")["chat template"] == [
-        "its text is another"
+        "its text has changed"
     ]
 
 

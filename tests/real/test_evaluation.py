@@ -191,7 +191,7 @@ def test_answers_that_are_no_labels_stop_the_run_before_it_trains(runs: Runs) ->
         f'{TRAIN}[evaluation]\nmetrics = ["label_accuracy"]\nmetric = "label_accuracy"\n'
     )
     (error,) = events(job, "error")
-    assert error["title"] == "The answers are no labels"
+    assert error["title"] == "The answers are not labels"
     assert not events(job, "step")
 
 

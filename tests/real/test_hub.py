@@ -163,7 +163,8 @@ def test_what_is_wrong_with_the_name_is_told_in_the_library_s_words(
         sources, words, read(server, tmp_path, *sources), strict=True
     ):
         assert (
-            said.startswith(f"The hub's data set cannot be read: {source}: ") and expected in said
+            said.startswith(f"The data set on the hub cannot be read: {source}: ")
+            and expected in said
         )
 
 
@@ -195,7 +196,7 @@ def test_a_connection_that_is_cut_again_and_again_is_told(
 ) -> None:
     ((said, _),) = read(server, tmp_path, "hub:pirates/wreck")
     assert said.startswith(
-        "The hub's data set cannot be read: hub:pirates/wreck: Server Disconnected"
+        "The data set on the hub cannot be read: hub:pirates/wreck: Server Disconnected"
     )
 
 

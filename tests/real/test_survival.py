@@ -178,13 +178,13 @@ def test_what_matters_has_changed(forks: Forks, tmp_path: Path) -> None:
     launch_refuses(job, rf"data: {data} has changed")
     template = model / "chat_template.jinja"
     template.write_text(template.read_text() + " ")
-    launch_refuses(job, "chat template: it has changed")
+    launch_refuses(job, "chat template: changed")
     fingerprint = json.loads((job.directory / "fingerprint.json").read_text())
     written = json.dumps({**fingerprint, "versions": {**fingerprint["versions"], "torch": "2.0.0"}})
     (job.directory / "fingerprint.json").write_text(written)
     launch_refuses(job, r"torch: was 2\.0\.0, now 2\.")
     assert forks.work(job) == 1  # the worker looks too: what changed while the run waited counts
-    assert events(job, "error")[-1]["title"] == "It cannot go on exactly"
+    assert events(job, "error")[-1]["title"] == "The run cannot be resumed exactly"
     assert f"luthier resume {job.id} --force" in events(job, "error")[-1]["hint"]
 
     (job.directory / "resume.json").write_text('{"forced": true}')
@@ -357,7 +357,7 @@ def test_the_builtin_model_is_stopped_killed_and_repaired(
     luthier("resume", job.id)
     assert jobs.wait(job, 300)
     assert isinstance(job.state(), Done), job.state()
-    assert "Nothing is left to do" in luthier("resume", job.id, status=1)
+    assert "Nothing left to do" in luthier("resume", job.id, status=1)
     name = "adapter/adapter_model.safetensors"
     assert (job.directory / name).read_bytes() == (calm.directory / name).read_bytes()
     assert (job.directory / name).read_bytes() == (

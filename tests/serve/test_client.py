@@ -122,7 +122,7 @@ async def test_cancelling_the_task_cancels_the_request(server: FakeServer) -> No
         ("no_done", "The answer broke off", "in the middle"),
         ("stream_error", "The server failed", "EngineCore"),
         ("half_event", "The answer broke off", "in the middle"),
-        ("odd_event", "Not a server of models", "a text, where an object is due"),
+        ("odd_event", "Not a model server", "a text, where an object is due"),
         ("wrong_encoding", "The answer broke off", "was lost"),
     ],
 )
@@ -160,7 +160,7 @@ async def test_a_template_that_refuses_the_system_prompt_is_told_with_what_to_do
     with pytest.raises(LuthierError, match=said.split()[-1].rstrip(".")[:8]) as error:
         async for _ in stream_chat(server.endpoint, "base", told):
             pass
-    assert error.value.title == "The model takes no system prompt"
+    assert error.value.title == "The model does not accept a system prompt"
     assert "before the first question" in error.value.hint
 
 

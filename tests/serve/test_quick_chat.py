@@ -247,7 +247,7 @@ def test_sharing_is_refused_where_both_do_not_fit(waiting: Job, tmp_path: Path) 
     with pytest.raises(LuthierError, match=r"524\.3 MB are free beside the server") as refusal:
         gpu_conflict.answer(waiting, "share", remember=True)
     assert (
-        refusal.value.title == "Both do not fit"
+        refusal.value.title == "Not enough GPU memory for both"
         and Spec.read(waiting.directory) == before
         and gpu_conflict.remembered() == ""
     )

@@ -105,7 +105,7 @@ def test_what_vllm_takes_no_adapter_of_is_served_as_a_model(
     )
     assert "`luthier serve " in refusal("serve", "captain", "--plan")
     other = a_run(base)
-    assert "Not beside others" in refusal("serve", run.id, other.id)
+    assert "It needs a server of its own" in refusal("serve", run.id, other.id)
     merges = []
 
     def merge(settings: MergeSettings, of: Job) -> Job:

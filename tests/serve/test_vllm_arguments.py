@@ -37,7 +37,7 @@ def test_what_luthier_sets_passes_in_no_spelling(flag: str) -> None:
         try:
             passed = read_arguments([spelled])
         except LuthierError as error:
-            assert error.title == "Not for vLLM's extra arguments"
+            assert error.title == "Not a valid argument for vLLM"
         assert passed is None or not _OURS & set(passed), spelled
         assert (
             passed is None

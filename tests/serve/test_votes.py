@@ -324,8 +324,8 @@ def test_only_answers_to_the_same_conversation_make_a_pair() -> None:
     assert trained == ["b2"]
     assert row["chosen"][0]["content"] == "b2"
     assert found.left_out == {
-        "the two answered different conversations": 1,
-        "both said the same": 1,
+        "the two models answered different conversations": 1,
+        "both gave the same answer": 1,
         "a tie": 1,
         "both bad": 1,
     }
@@ -336,7 +336,7 @@ def test_votes_with_names_in_sight_can_be_left_out() -> None:
     assert len(collect().pairs) == 1
     found = collect(with_named=False)
     assert found.pairs == []
-    assert found.left_out == {"cast with the names in sight": 1}
+    assert found.left_out == {"cast while the names were visible": 1}
 
 
 def corrected_chat() -> Chat:

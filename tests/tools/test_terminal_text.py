@@ -42,7 +42,7 @@ ALLOWED = {
     "markup that is off": "Static(text, markup=False)",
     "content": 'panel.border_title = Content(f"at {name}")',
     "content in a widget": 'Static(Content(f"at {name}"))',
-    "our own literal": 'Static("No server runs.\\n\\n[$primary]n[/] starts one")',
+    "our own literal": 'Static("No server is running.\\n\\n[$primary]n[/] starts one")',
     "a dictionary": "known.update(other)",
     "choices of ours": 'Select([("copied", False), ("linked", True)])',
     "choices as text": "Select([(Text(name), name) for name in names])",

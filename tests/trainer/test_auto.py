@@ -114,7 +114,7 @@ def test_every_combination_was_tried_and_says_what_became_of_it(eight: ModelShap
         for candidate in choice.tried
     }
     assert verdicts[16, "none"].startswith("does not fit: needs")
-    assert verdicts[4, "unsloth"] == "fits, but so do more bits"
+    assert verdicts[4, "unsloth"] == "fits, but more bits fit too"
     assert verdicts[16, "unsloth"] == "chosen"
 
 

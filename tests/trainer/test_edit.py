@@ -82,7 +82,7 @@ def test_a_run_of_a_sweep_stays_in_it_with_its_new_values(waiting: Job) -> None:
         ("1e-3", "'fast'", "Wrong value in the recipe"),
         ("data.jsonl", "gone.jsonl", "No such"),
         ("name = 'ann'", "name = 'ann'\nmodel = 'nix'", "No such model"),
-        ("[train]", "[train", "The recipe is no TOML"),
+        ("[train]", "[train", "The recipe is not valid TOML"),
     ],
 )
 def test_a_wrong_recipe_changes_nothing(waiting: Job, old: str, new: str, title: str) -> None:

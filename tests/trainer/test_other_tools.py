@@ -299,7 +299,7 @@ def test_a_whole_recipe_of_another_tool_is_refused_with_its_translation(
     for read in (load, load_runs):
         with pytest.raises(LuthierError) as caught:
             read(tmp_path / name)
-    assert (caught.value.title, tool in caught.value.message) == ("A recipe of another tool", True)
+    assert (caught.value.title, tool in caught.value.message) == ("A recipe for another tool", True)
     translation = caught.value.hint.partition("\n")[2]
     values = parse_toml(translation, "translation")
     recipe: Recipe = decode({"data": ["x"], **values}, "translation")

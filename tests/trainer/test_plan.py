@@ -151,7 +151,7 @@ BAD_DATA = [
         ),
         "1 a role other than system",
     ),
-    ('{"messages": [{"role": "user", "content": "x"}]}\n', "1 no answer that may be trained"),
+    ('{"messages": [{"role": "user", "content": "x"}]}\n', "1 no answer that can be trained"),
 ]
 
 

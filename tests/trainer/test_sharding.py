@@ -118,7 +118,7 @@ def test_a_model_that_fits_is_not(made: Made) -> None:
     assert "the whole model on each GPU (DDP)" in texts(made(4, 24, {}))
     nothing = made(2, 16, FULL)
     assert nothing.compute.shards == 1
-    assert texts(nothing)[-1] == "Nor do shards of the model on each GPU (FSDP2) fit."
+    assert texts(nothing)[-1] == "Shards of the model on each GPU (FSDP2) do not fit either."
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_recipe_may_insist(made: Made) -> None:
     assert "a share of every weight on each GPU (FSDP2), because the recipe says so" in texts(found)
     alone = made(1, 80, {"sharding": "fsdp2"})
     assert alone.compute.shards == 1
-    assert "nothing is sharded: there is one process" in texts(alone)
+    assert "nothing is sharded: there is only one process" in texts(alone)
 
 
 def test_the_memory_of_a_shard(tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ _ODD: dict[int, tuple[str, list[str], str]] = {
     3: ("repaired", ["merged_speaker"], ""),
     7: ("dropped", ["near_duplicates"], "like row 2"),
     11: ("split", ["too_long"], ""),
-    20: ("dropped", ["unreadable", "no_turns"], "the row has no turn"),
-    29: ("dropped", ["unreadable", "no_turns"], "the row has no turn"),
+    20: ("dropped", ["unreadable", "no_turns"], "the row has no turns"),
+    29: ("dropped", ["unreadable", "no_turns"], "the row has no turns"),
     41: ("repaired", ["user_last"], ""),
 }
 _KEPT: tuple[str, list[str], str] = ("kept", [], "")
@@ -152,7 +152,7 @@ def refused() -> Job:
     job = finished()
     path = job.directory / "data" / OVERVIEW_FILE
     whole = json.loads(path.read_text())
-    detail = "the row has no turn"
+    detail = "the row has no turns"
     whole["stops"] = [
         {"policy": "unreadable", "rows": 2, "file": SOURCE, "row": 20, "detail": detail}
     ]
@@ -230,7 +230,7 @@ def summary(entries: list[dict[str, Any]], samples: list[dict[str, Any]]) -> dic
             {
                 "name": "reasoning",
                 "status": "warn",
-                "detail": "The template leaves reasoning_content out: it is not trained.",
+                "detail": "The template leaves out reasoning_content, so it is not trained.",
             },
         ],
     }

@@ -174,4 +174,4 @@ async def test_the_lens_says_what_it_needs(server: FakeServer) -> None:
         server.fault = "garbage"
         await pilot.press("f3")
         await until(lambda: isinstance(pilot.app.screen, ErrorModal), pilot)
-        assert "Not a server of models" in screen_text(pilot.app)
+        assert "Not a model server" in screen_text(pilot.app)

@@ -163,7 +163,7 @@ def test_what_a_policy_stops_is_accounted_for_before_the_error(
             "rows": 2,
             "file": data_folders.SOURCE,
             "row": 20,
-            "detail": "the row has no turn",
+            "detail": "the row has no turns",
         }
     ]
     written = run("tokens", str(source), "--out", str(tmp_path / "samples.jsonl"))

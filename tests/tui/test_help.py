@@ -45,7 +45,7 @@ def test_the_help_has_sections_with_examples_and_no_cut_summary() -> None:
         "Models",
         "Serve and chat",
         "Compare",
-        "Look after jobs",
+        "Manage jobs",
         "This machine",
     ]
     assert "..." not in shown.partition("Options:")[2]

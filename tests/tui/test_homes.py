@@ -264,7 +264,7 @@ def test_the_app_needs_a_terminal(home: Path) -> None:
     )
     assert (
         answer.returncode == 2
-        and "The app needs a terminal; commands: luthier --help" in answer.stderr
+        and "The app needs a terminal. `luthier --help` lists the commands." in answer.stderr
     )
 
 

@@ -166,9 +166,9 @@ async def test_what_is_there_stays_unless_it_is_to_be_replaced(
     app = LuthierApp("models")
     async with app.run_test(size=(80, 24)) as pilot:
         form = await opened(pilot, run.id)
-        await until(pilot, lambda: "There is something already." in problem(form))
+        await until(pilot, lambda: "Something is already there." in problem(form))
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: "There is something already." in problem(form))
+        await until(pilot, lambda: "Something is already there." in problem(form))
         assert app.screen is form and asked == []
         choose(form, "replace", True)
         await until(pilot, lambda: bool(outlook(form)) and problem(form) == "")
@@ -201,7 +201,7 @@ async def test_of_a_base_of_4_bits_it_asks_into_what(
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (lambda run, disk: disk.append(10**6), "Too little disk space. The merge takes 0.1 GB"),
+        (lambda run, disk: disk.append(10**6), "Not enough disk space. The merge takes 0.1 GB"),
         (
             lambda run, disk: write_base(
                 models_directory() / "builtin", quantization_config={"quant_method": "gptq"}

@@ -97,17 +97,17 @@ def test_what_cannot_be_given_away_is_told_before_a_job_is_made(
     (tmp_path / "full" / "file").write_text("")
     for arguments, title in (
         (("export", "nobody", "--out", str(tmp_path / "out")), "No such model"),
-        (("export", "captain", "--out", str(tmp_path / "full")), "There is something already"),
+        (("export", "captain", "--out", str(tmp_path / "full")), "Something is already there"),
         (
             ("export", "captain", "--out", str(tmp_path / "out"), "--what", "merged"),
             "Not merged yet",
         ),
         (
             ("export", "small", "--out", str(tmp_path / "out.gguf"), "--gguf", "q4_k_m"),
-            "Not a type of the converter",
+            "The converter does not know this type",
         ),
         (("push", "captain", "no-owner"), "Not a repository's name"),
-        (("import", "hub:a/b", "--trust", "c/d"), "Trust is given by name"),
+        (("import", "hub:a/b", "--trust", "c/d"), "--trust needs the repository's own name"),
     ):
         error = run(*arguments).exception
         assert isinstance(error, LuthierError) and error.title == title, (arguments, error)

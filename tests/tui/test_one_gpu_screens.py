@@ -161,7 +161,9 @@ async def test_sharing_that_does_not_fit_is_told_and_the_question_stays(
     asking: Job, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
     def share(run: Job) -> None:
-        raise LuthierError("Both do not fit", "It takes 20 GB; 8 GB are free.", "Let it sleep.")
+        raise LuthierError(
+            "Not enough GPU memory for both", "It takes 20 GB; 8 GB are free.", "Let it sleep."
+        )
 
     monkeypatch.setattr(gpu_conflict, "_share", share)
     app = LuthierApp()

@@ -196,7 +196,7 @@ async def test_resume_says_what_has_changed_and_can_be_forced(
     def resume(job: Job, force: bool = False) -> Job:
         asked.append((job.spec.name, force))
         if not force:
-            raise Changed("It cannot go on exactly", "The data has changed.", "Force it.")
+            raise Changed("The run cannot be resumed exactly", "The data has changed.", "Force it.")
         return job
 
     monkeypatch.setattr(launch, "resume", resume)

@@ -124,7 +124,7 @@ def test_a_run_that_begins_again_has_a_mark_at_its_beginning() -> None:
     assert [(mark.step, mark.important) for mark in marks(record.moments)] == [
         (0, True)
     ] and record.step == 0
-    assert record.moments[-1].title == "begins again: no checkpoint yet"
+    assert record.moments[-1].title == "starts from the beginning: no checkpoint yet"
 
 
 def test_only_the_newest_best_checkpoint_has_the_sign() -> None:

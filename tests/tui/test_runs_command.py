@@ -126,7 +126,7 @@ def test_json_has_what_applies(made: dict[str, Job]) -> None:
 
 
 def test_an_empty_queue_and_an_empty_home_say_what_to_do(home: Path) -> None:
-    assert "Nothing waits." in run(commands.runs, "--queue").stderr
+    assert "No job is waiting." in run(commands.runs, "--queue").stderr
     assert "luthier demo" in run(commands.runs).stderr
     assert listed() == []
 

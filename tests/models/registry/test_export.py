@@ -167,7 +167,7 @@ def test_a_changed_certificate_is_not_given_away(run: Job) -> None:
 
 def test_a_folder_in_the_way(run: Job, tmp_path: Path) -> None:
     (tmp_path / "out" / ".git").mkdir(parents=True)
-    with pytest.raises(LuthierError, match="There is something already"):
+    with pytest.raises(LuthierError, match="Something is already there"):
         check_out(tmp_path / "out", replace=False)
     assert export("captain", tmp_path / "out", replace=True) is not None
     assert (tmp_path / "out" / ".git").is_dir() and (tmp_path / "out" / "README.md").is_file()
@@ -266,7 +266,7 @@ def test_a_cut_upload_is_tried_again_and_gone_on_with(writer: HubServer, run: Jo
     [
         ("", "sailor/new", "Not logged in"),
         ("hf_wrong", "sailor/new", "The hub does not accept the token"),
-        ("hf_reader", "sailor/new", "The token may only read"),
+        ("hf_reader", "sailor/new", "The token has read access only"),
         ("hf_writer", "admiral/new", "Not allowed"),
     ],
 )
@@ -308,7 +308,7 @@ def test_without_a_converter_the_command_is_told(
     with pytest.raises(LuthierError) as caught:
         plan_conversion(find_entry("captain"), tmp_path / "out.gguf", "f16")
     assert f"convert_lora_to_gguf.py --base {folder} {run.directory}/adapter" in caught.value.hint
-    with pytest.raises(LuthierError, match="Not a type of the converter"):
+    with pytest.raises(LuthierError, match="The converter does not know this type"):
         plan_conversion(find_entry("small"), tmp_path / "out.gguf", "q4_k_m")
 
 
@@ -340,5 +340,5 @@ def test_a_converter_writes_the_file_or_is_quoted(run: Job, tmp_path: Path) -> N
         convert("bf16")
     assert not any(".gguf" in path.name for path in tmp_path.iterdir() if path.name != "f16.gguf")
     shutil.rmtree(script.parent)
-    with pytest.raises(LuthierError, match="The converter is not there"):
+    with pytest.raises(LuthierError, match="The converter is missing"):
         convert("f16")

@@ -83,7 +83,7 @@ def test_what_a_killed_import_left_is_cleared_by_the_next(tmp_path: Path) -> Non
 def test_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = model_folder(tmp_path / "small")
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
-    with pytest.raises(LuthierError, match="Too little disk space"):
+    with pytest.raises(LuthierError, match="Not enough disk space"):
         import_here(str(source))
 
 
@@ -117,7 +117,7 @@ def test_what_cannot_be_imported_is_told_at_once(tmp_path: Path) -> None:
         (str(tmp_path / "none"), None, "No such model"),
         ("owner/name", None, "No such model"),
         (str(tmp_path / "file.bin"), None, "Not a model"),
-        (str(tmp_path / "empty"), None, "Not a whole model"),
+        (str(tmp_path / "empty"), None, "Incomplete model"),
     ):
         with pytest.raises(LuthierError) as caught:
             start_import(text, name)

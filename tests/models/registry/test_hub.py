@@ -144,7 +144,7 @@ def test_bytes_that_arrive_wrong_are_noticed(server: HubServer) -> None:
     assert import_here("hub:pirates/small", "once") is not None
     assert (models_directory() / "once" / "model.safetensors").read_bytes() == SMALL
     server.spoiled["config.json"] = 2
-    assert refusal("hub:pirates/small").title == "A file arrives damaged"
+    assert refusal("hub:pirates/small").title == "A file arrived damaged"
 
 
 def test_a_server_s_errors_are_tried_again(server: HubServer) -> None:
@@ -153,7 +153,7 @@ def test_a_server_s_errors_are_tried_again(server: HubServer) -> None:
     assert import_here("hub:pirates/small") is not None
     server.errors = {"/api/models/": [500] * 20}
     error = refusal("hub:pirates/small2")
-    assert error.title == "The hub has trouble" and "500" in error.message
+    assert error.title == "The hub has a problem" and "500" in error.message
     assert unfinished() == []
 
 
@@ -227,7 +227,7 @@ def test_no_space_is_told_before_and_survived_within(
     with monkeypatch.context() as patch:
         patch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=50_000_000))
         error = refusal()
-        assert error.title == "Too little disk space" and not any(
+        assert error.title == "Not enough disk space" and not any(
             "model.safetensors" in line for line in server.requests
         )
     arrived = importing._Fetch._arrived
@@ -272,7 +272,7 @@ def test_an_adapter_comes_as_an_adapter(server: HubServer, tmp_path: Path) -> No
 
 
 def test_trust_is_given_by_name(server: HubServer) -> None:
-    with pytest.raises(LuthierError, match="Trust is given by name"):
+    with pytest.raises(LuthierError, match="--trust needs the repository's own name"):
         start_import("hub:pirates/open", trust="pirates/other")
     server.repositories["pirates/own"] = repository(
         {"model.safetensors": SMALL}, **{"modeling_own.py": b"# code"}

@@ -96,7 +96,7 @@ def test_a_sound_model_is_green_and_every_check_says_why() -> None:
 def test_template_swapped_after_training() -> None:
     broken = evidence()
     swapped = [[3, *(prompt or [])] for prompt in PROMPTS]
-    broken.changes = {**(broken.changes or {}), "chat template": ["its text is another"]}
+    broken.changes = {**(broken.changes or {}), "chat template": ["its text has changed"]}
     broken.reference = reference(prompts=swapped)
     broken.rendered = broken.merged_rendered = Rendered([*swapped], [[4, 4], [4, 5], "no"])
     found = not_green(broken)

@@ -520,7 +520,7 @@ CASES: dict[str, tuple[int, str, str]] = {
     "24b-lf-dpo-multi.jsonl": (12, "", ""),
     "12-anthropic.jsonl": (12, "", ""),
     "29-thinking-two-ways.jsonl": (12, "", ""),
-    "33-system-column.jsonl": (0, "content", "message 1 has content that is no text but dict"),
+    "33-system-column.jsonl": (0, "content", "message 1 has content that is not text but dict"),
 }
 
 

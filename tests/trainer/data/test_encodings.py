@@ -89,7 +89,7 @@ def test_another_encoding_is_named_and_read_when_the_recipe_says_so(
     with pytest.raises(LuthierError) as error:
         read(tmp_path / f"{name}{packing}", data)
     shown = f"{error.value.message}\n{error.value.hint}"
-    assert error.value.title == "Another encoding than UTF-8"
+    assert error.value.title == "Not UTF-8"
     assert NAMED.get(encoding, encoding).casefold().split("_")[0] in shown.casefold()
     words = [word for pair in pairs for text in pair for word in text.split() if not word.isascii()]
     assert any(word in error.value.message for word in words), "the evidence is the text itself"

@@ -400,7 +400,7 @@ def test_tables(folder: Path) -> None:
         in damages(rows_of(folder, "rows.csv", b'a,b\n1,2\n3,"four\n5,6\n'))[0]
     )
     assert "two columns are named `a`" in damages(rows_of(folder, "rows.csv", b"a,a\n1,2\n"))[0]
-    assert damages(rows_of(folder, "rows.csv", b"a,b\n")) == ["the file has no row"]
+    assert damages(rows_of(folder, "rows.csv", b"a,b\n")) == ["the file has no rows"]
 
 
 def test_parquet_is_read_as_json_is(folder: Path) -> None:

@@ -289,8 +289,8 @@ REASONS: list[tuple[Row, str]] = [
     (
         {"t": "Anna: hi\nBo: ho\nAnna: he"},
         (
-            '`t` with lines like "name: text": a transcript; who speaks first is the user, the'
-            " other the assistant"
+            '`t` with lines like "name: text": a transcript; the first speaker is taken as the'
+            " user, the other as the assistant"
         ),
     ),
 ]

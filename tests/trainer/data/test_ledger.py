@@ -53,7 +53,7 @@ def test_an_entry_is_a_line_and_reads_back(entries: list[Entry]) -> None:
 
 def test_a_file_of_them_reads_back(tmp_path: Path) -> None:
     entry = Entry(
-        "data.jsonl", 3, "dropped", ["unreadable", "no_turns"], detail="the row has no turn"
+        "data.jsonl", 3, "dropped", ["unreadable", "no_turns"], detail="the row has no turns"
     )
     (tmp_path / "ledger.jsonl").write_bytes(msgspec.json.encode(entry) + b"\n")
     assert list(read_ledger(tmp_path / "ledger.jsonl")) == [entry]

@@ -120,7 +120,7 @@ def test_the_mask_stops_by_its_own_error_or_drops_with_its_code(tmp_path: Path) 
         Refused, match=r"The loss mask cannot be proved: .*row 1: message 1: unprovable"
     ) as caught:
         prepared(tmp_path / "stop", settings(data))
-    assert "As rendered: " in caught.value.hint
+    assert "Rendered text: " in caught.value.hint
     assert prepared(tmp_path / "out", settings(data, policy=Policies(mask="drop"))).entry(
         1
     ).reasons == ["mask", "text_changed"]

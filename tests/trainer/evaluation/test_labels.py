@@ -24,7 +24,7 @@ def test_few_short_texts_that_come_back_are_labels(references: list[str]) -> Non
     [
         (["Aye, set the timer for ten minutes. Fair winds!"] * 9, "one of them is 'aye"),
         ([f"Paris {n}" for n in range(12)], "12 of them are 12 different ones"),
-        (["yes"] * 20, "all of them are alike"),
+        (["yes"] * 20, "they are all the same"),
         (["yes", "no", "..."], "one of them has no letter"),
         (["a", "b", "c"], "3 of them are 3 different ones"),
     ],

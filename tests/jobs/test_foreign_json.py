@@ -35,7 +35,7 @@ BROKEN = {
     "no JSON": b'{"a": ',
     "no JSON (NaN": b'{"a": NaN}',
     "no JSON (the number": b'{"a": 1e400}',
-    "there twice": b'{"a": 1, "a": 2}',
+    "appears twice": b'{"a": 1, "a": 2}',
     "a list, not an object": b"[1]",
     "null, not an object": b"null",
     "no JSON (Exceeds": b'{"a": ' + b"9" * 5000 + b"}",
@@ -98,7 +98,7 @@ WRONG_SPECS = {
     "it lacks name, module": {"kind": "run"},
     "nothing is known of 'x'": {**SPEC, "x": 1},
     "it is nested too deeply": DEEP,
-    "it is no JSON": b"",
+    "it is not JSON": b"",
 }
 
 

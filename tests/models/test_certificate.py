@@ -93,7 +93,7 @@ def test_a_merge_made_since_is_not_vouched_for(tmp_path: Path) -> None:
     assert (found.verdict, found.outdated) == (
         "amber",
         True,
-    ) and "made after the certificate" in found.reason
+    ) and "newer than the certificate" in found.reason
 
 
 def test_the_order_is_a_spec_that_names_the_runs_own_folder(tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ def test_a_turn_that_never_fits_is_accounted_for(builtin_model: Path, tmp_path: 
     assert all("too_long" in entry.reasons for entry in looked.entries)
 
 
-OTHERWISE = "tensors are named otherwise"
+OTHERWISE = "tensors have other names"
 # What serving and merging say of each adapter; "" where they take it.
 ADAPTERS = {
     "plain": ("", ""),

@@ -157,7 +157,7 @@ def test_adapter_zeroed_tied_head_lost_and_template_swapped(
     # Training saw another template than the one that transformers and vLLM read now.
     seen = trained_with_another_template(samples, builtin_model)
     swapped = reds(checks.all_checks(replace(evidence, samples=seen)))["token ids"]
-    assert "the chat template or the tokenizer was changed since" in swapped
+    assert "the chat template or the tokenizer has changed since" in swapped
     # The server takes the adapter and serves the base.
     ignored = replace(
         evidence, reference=msgspec.structs.replace(reference, tuned=moved(reference))

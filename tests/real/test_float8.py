@@ -103,7 +103,7 @@ def test_every_way_to_multiply_with_a_weight_is_a_product_in_float8() -> None:
     assert leaf.grad is not None
     assert apart(leaf.grad, back) < 0.01
     assert apart(frozen + 0, weight) < 0.04, "what is no product is computed in bfloat16"
-    with pytest.raises(TypeError, match="would be changed"):
+    with pytest.raises(TypeError, match="would change"):
         frozen.data.mul_(2)
 
 

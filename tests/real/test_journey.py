@@ -226,7 +226,7 @@ def test_again_repeats_a_run_to_the_last_bit_and_stop_leaves_a_checkpoint(short_
     ]
     assert 2 <= len(losses[1]) < len(losses[0])
     assert losses[0][: len(losses[1])] == losses[1]
-    with pytest.raises(LuthierError, match="has left none"):
+    with pytest.raises(LuthierError, match="has no adapter"):
         Run(again).adapter()
 
 

@@ -190,12 +190,12 @@ def test_where_the_judge_is_and_which_key_it_gets(monkeypatch: pytest.MonkeyPatc
     assert judge_at("m@http://localhost:1/v1", None).endpoint.key == "key-of-judge"
     for text, reason in (
         ("model", "not MODEL@URL"),
-        ("m@nowhere", "names no endpoint"),
+        ("m@nowhere", "has no endpoint"),
         ("m@ftp://x", "is none for a judge"),
     ):
         with pytest.raises(LuthierError, match=reason):
             judge_at(text, None)
-    with pytest.raises(LuthierError, match="empty or missing"):
+    with pytest.raises(LuthierError, match="empty or not set"):
         judge_at("m@http://localhost:1/v1", "NO_SUCH_VARIABLE")
 
 

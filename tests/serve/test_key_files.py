@@ -47,5 +47,5 @@ def test_processes_at_once_get_the_same_key(luthier_home: Path) -> None:
 def test_a_damaged_key_is_named(luthier_home: Path, text: str) -> None:
     client_key()
     (luthier_home / "keys" / "client").write_text(text)
-    with pytest.raises(LuthierError, match="does not hold a key"):
+    with pytest.raises(LuthierError, match="does not contain a key"):
         client_key()

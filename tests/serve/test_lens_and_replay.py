@@ -212,7 +212,7 @@ def test_a_key_file_must_be_private(tmp_path: Path) -> None:
     path.write_text("sk-secret\n")
     path.chmod(0o644)
     endpoint = HostedEndpoint("openai", "https://x", key_file=str(path))
-    with pytest.raises(LuthierError, match="read by others") as error:
+    with pytest.raises(LuthierError, match="Other users of this machine can read") as error:
         endpoint.open()
     assert error.value.hint == f"chmod 600 {path}"
     path.chmod(0o600)
@@ -228,8 +228,8 @@ def test_a_key_file_must_be_private(tmp_path: Path) -> None:
     ("endpoint", "reason"),
     [
         (HostedEndpoint("Open AI", "https://x"), "name"),
-        (HostedEndpoint("openai", "api.openai.com"), "no address"),
-        (HostedEndpoint("openai", "https://me:secret@x"), "no address"),
+        (HostedEndpoint("openai", "api.openai.com"), "not a web address"),
+        (HostedEndpoint("openai", "https://me:secret@x"), "not a web address"),
         (HostedEndpoint("openai", "https://x", "A", "B"), "key_env and key_file"),
     ],
 )

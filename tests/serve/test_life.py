@@ -126,7 +126,7 @@ def test_a_stop_lets_answers_finish_and_takes_no_new_ones(start: Starter) -> Non
 
     text, refused = asyncio.run(stop_in_the_middle())
     assert len(text.split()) == 300
-    assert "takes no new requests" in refused
+    assert "accepts no new requests" in refused
     assert wait(server.job, 20.0)
     assert isinstance(server.job.state(), Stopped)
     assert not set(pids) & set(processes.parents())
@@ -148,7 +148,7 @@ def test_adapters_come_go_and_are_pinned(start: Starter, tmp_path: Path) -> None
     for name in ("captain", "mate"):
         assert attach(server, name, write_adapter(tmp_path / name)) == name
     pin(server, "captain")
-    with pytest.raises(LuthierError, match="one place must stay free"):
+    with pytest.raises(LuthierError, match="one slot must stay free"):
         pin(server, "mate")
     unpin(server, "captain")
     pin(server, "mate")
@@ -157,7 +157,7 @@ def test_adapters_come_go_and_are_pinned(start: Starter, tmp_path: Path) -> None
     assert [model.id for model in server.refreshed().models if model.kind == "adapter"] == [
         "captain"
     ]
-    for name, reason in (("mate", "not among its models"), ("base", "stays")):
+    for name, reason in (("mate", "not one of its models"), ("base", "stays")):
         with pytest.raises(LuthierError, match=reason):
             detach(server, name)
 
@@ -221,7 +221,7 @@ def test_a_deleted_adapter_is_told_and_never_reaches_the_engine(
     with pytest.raises(LuthierError, match=r"its folder .* was deleted"):
         asyncio.run(say(server, "captain"))
     until(lambda: all(model.id != "captain" for model in server.refreshed().models), server.job)
-    assert any("was unloaded" in str(event["message"]) for event in events(server, "adapter"))
+    assert any("unloaded it" in str(event["message"]) for event in events(server, "adapter"))
     assert asyncio.run(say(server, "base")).startswith("base says")
 
 

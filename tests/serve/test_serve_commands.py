@@ -225,12 +225,12 @@ def test_adapters_come_and_go_by_command(start: Starter, base: Path, tmp_path: P
         )["models"]
     ]
     assert names == ["base", "tiny", "captain@20", "mate"]
-    assert "has them already" in called("load", "captain@20").output
+    assert "already serves them" in called("load", "captain@20").output
     assert [choice.name for choice in loadable(running.refreshed())] == ["captain"]
     assert [model["id"] for model in told("pin", "mate")["models"] if model["pinned"]] == ["mate"]
     assert not any(model["pinned"] for model in told("unpin", "mate")["models"])
     assert "mate" not in [model["id"] for model in told("unload", "mate")["models"]]
-    assert "not among its models" in refusal("unload", "mate")
+    assert "not one of its models" in refusal("unload", "mate")
     assert called("load").exit_code == 2
     assert "No such server" in refusal("unload", "mate", "--on", "nowhere")
 

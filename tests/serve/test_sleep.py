@@ -228,7 +228,7 @@ def test_one_that_does_not_sleep_serves_on_and_the_run_says_so(
 
 @pytest.mark.parametrize(
     ("how", "says"),
-    [("changed", "says something else than before"), ("never wakes", "CUDA out of memory")],
+    [("changed", "gives a different answer than before"), ("never wakes", "CUDA out of memory")],
 )
 def test_one_that_does_not_wake_as_it_was_is_started_anew(
     server: Server, how: str, says: str

@@ -242,10 +242,10 @@ def test_what_cannot_be_fitted_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "comparisons", lambda: unanimous)
     found = full_report()
     assert found.ratings == []
-    assert "no rating exists" in found.ratings_problem
+    assert "there is no rating" in found.ratings_problem
     assert all("no fit exists" in effect.problem for effect in found.lengths)
     monkeypatch.setattr(report, "comparisons", lambda: unanimous[:3])
-    assert full_report().lengths[0].problem.startswith("Fewer than")
+    assert full_report().lengths[0].problem.startswith("has fewer than")
 
 
 def test_equal_lengths_have_no_effect() -> None:

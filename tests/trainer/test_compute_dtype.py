@@ -45,7 +45,7 @@ def asking(recipe: Recipe, **train: object) -> Recipe:
 def test_a_plan_leaves_the_type_to_the_run_until_it_was_measured(recipe: Recipe) -> None:
     plan = make_plan(recipe)
     assert plan.compute.compute_dtype == "auto" and any(
-        "the run measures first" in reason.text for reason in plan.reasons
+        "the run first measures" in reason.text for reason in plan.reasons
     )
     speeds.remember(Path(plan.model_directory), FAST_FLOAT32)
     measured = make_plan(recipe)

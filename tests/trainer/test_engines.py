@@ -36,7 +36,14 @@ def recipe(**values: Any) -> Recipe:
         (recipe(tokens=Tokens(add=["<|im_start|>"])), LLAMA, "gpu", BOTH, "trl", "tokens"),
         (recipe(train=Train(method="full")), LLAMA, "gpu", BOTH, "trl", "adapters"),
         (recipe(train=Train(base_bits=8)), LLAMA, "gpu", BOTH, "trl", "8-bit"),
-        (recipe(train=Train(attention="flex")), LLAMA, "gpu", BOTH, "trl", "attention of its own"),
+        (
+            recipe(train=Train(attention="flex")),
+            LLAMA,
+            "gpu",
+            BOTH,
+            "trl",
+            "uses its own attention",
+        ),
         (
             recipe(lora=Lora(rslora=True, dropout=0.1), train=Train(base_bits=4, neftune_alpha=5)),
             LLAMA,
@@ -62,8 +69,8 @@ def test_the_choice(
     ("asked", "packages", "words"),
     [
         (recipe(), {"trl"}, "not installed"),
-        (recipe(train=Train(method="full")), BOTH, "trains adapters only"),
-        (recipe(tokens=Tokens(add=["<x>"])), BOTH, "does not train new tokens"),
+        (recipe(train=Train(method="full")), BOTH, "trains only adapters"),
+        (recipe(tokens=Tokens(add=["<x>"])), BOTH, "cannot train new tokens"),
         (recipe(lora=Lora(dora=True)), BOTH, "DoRA"),
         (recipe(lora=Lora(targets=["embed_tokens"])), BOTH, "trains embed_tokens whole"),
     ],

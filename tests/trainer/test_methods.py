@@ -65,11 +65,11 @@ def recipe(
         ({"method": "full", "base_bits": 8}, {}, "cannot be trained themselves"),
         ({"method": "full"}, {"plus_ratio": 16.0}, r"lora\.plus_ratio has nothing to act on"),
         ({"method": "full"}, {"dora": True}, r"lora\.dora has nothing to act on"),
-        ({"gradient_checkpointing": "unsloth"}, {}, "is a kind of the engine Unsloth"),
+        ({"gradient_checkpointing": "unsloth"}, {}, "needs the engine Unsloth"),
         ({}, {"targets": []}, "an empty list"),
         ({}, {"targets": ["q_proj", "k_proj"]}, "'k_proj' is no linear layer"),
         ({}, {"targets": ["embed_tokens"]}, "'embed_tokens' is no linear layer"),
-        ({"attention": "flash"}, {}, "computed by GPU kernels"),
+        ({"attention": "flash"}, {}, "needs GPU kernels"),
         ({"base_bits": 4}, {}, "this interpreter has no bitsandbytes"),
         ({"optimizer": "paged_adamw_8bit"}, {}, "this interpreter has no bitsandbytes"),
     ],
@@ -113,7 +113,7 @@ def test_what_serving_will_be_like_is_told(base: Path) -> None:
     (told,) = methods.consequences(recipe(lora={"dora": True}, tokens={"add": ["<x>"]}), base)
     assert "new tokens and DoRA: it is merged before it is served" in told
     (told,) = methods.consequences(recipe({"method": "full"}), base)
-    assert "leaves a model" in told
+    assert "the result is a whole model" in told
 
 
 def test_the_bits_of_the_base(base: Path) -> None:
@@ -170,8 +170,8 @@ def test_float8_where_it_was_measured_or_is_asked_for(
     [
         ({"method": "full"}, {}, Compute(base_bits=32), (9, 0), "none is frozen"),
         ({"base_bits": 4}, {}, Compute(base_bits=4), (9, 0), "the base has 4 bits"),
-        ({}, {"dora": True}, Compute(), (9, 0), "DoRA computes with the norms"),
-        ({}, {}, Compute(shards=2), (9, 0), "FSDP2 cannot cut"),
+        ({}, {"dora": True}, Compute(), (9, 0), "DoRA needs the norms"),
+        ({}, {}, Compute(shards=2), (9, 0), "FSDP2 cannot shard"),
         ({}, {}, Compute(), (8, 6), r"compute capability 8\.6 has no float8"),
         ({}, {}, Compute(), (0, 0), "does not tell"),
     ],

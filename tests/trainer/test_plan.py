@@ -112,7 +112,7 @@ def test_what_needs_held_out_conversations_is_refused_where_there_will_be_none(
 
 
 def test_batches_that_do_not_divide_are_refused(data: Path, model: Path) -> None:
-    with pytest.raises(LuthierError, match="no multiple"):
+    with pytest.raises(LuthierError, match="not a multiple"):
         make_plan(
             Recipe(data=[str(data)], model=str(model), train=Train(global_batch=12, micro_batch=5))
         )
@@ -143,7 +143,7 @@ BAD_DATA = [
     ("", "the file is empty"),
     ('{"messages": [{"role": "user", "con', "row 0: "),
     ('{"messages": [}\n', "row 0: broken JSON"),
-    ('{"id": 5}\n', "none of the known formats"),
+    ('{"id": 5}\n', "not a known format"),
     (
         (
             '{"messages": [{"role": "user", "content": "x"}, {"role": "robot", "content": "x"},'

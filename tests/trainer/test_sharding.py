@@ -91,8 +91,7 @@ def test_a_model_that_fits_on_no_gpu_is_shared_out(made: Made) -> None:
     )
     explanation = "\n".join(texts(plan_of_4))
     assert (
-        "a share of every weight on each GPU (FSDP2), because with the whole model it needs"
-        in explanation
+        "a share of every weight on each GPU (FSDP2), because the whole model needs" in explanation
         and "of 80.0 GB" in explanation
     )
     assert "TRL, because Unsloth does not shard a model" in explanation
@@ -152,7 +151,7 @@ def test_what_of_the_model_cannot_be_sharded_is_said(made: Made, tmp_path: Path)
     del shapes["lm_head.weight"]
     header = json.dumps(shapes).encode()
     weights.write_bytes(len(header).to_bytes(8, "little") + header)
-    assert "the head, too" in cannot_shard(recipe, folder)
+    assert "also the head" in cannot_shard(recipe, folder)
     assert cannot_shard(msgspec.structs.replace(recipe, tokens=Tokens()), folder) == ""
 
 

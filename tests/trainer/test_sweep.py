@@ -140,7 +140,7 @@ def test_what_is_wrong_is_told_by_key_before_anything_starts(
 
 
 def test_names_are_not_varied_and_one_run_takes_no_lists(folder: Path) -> None:
-    with pytest.raises(LuthierError, match="name has a list"):
+    with pytest.raises(LuthierError, match="name is a list"):
         made(folder, "", 'name = ["a", "b"]\nmodel = "./base"')
     with pytest.raises(LuthierError) as caught:
         load(recipe(folder, GRID))
@@ -148,7 +148,7 @@ def test_names_are_not_varied_and_one_run_takes_no_lists(folder: Path) -> None:
 
 
 def test_nothing_starts_where_one_of_the_runs_cannot(folder: Path) -> None:
-    with pytest.raises(LuthierError, match="no multiple"):
+    with pytest.raises(LuthierError, match="not a multiple"):
         start_sweep(made(folder, "[train]\nglobal_batch = [12, 10]\nmicro_batch = 6\n"))
     assert not all_jobs()
 
@@ -164,7 +164,7 @@ def test_the_runs_are_bound_by_the_sweeps_id(folder: Path) -> None:
     assert bonds[3]["varies"] == {"train.learning_rate": 2e-4, "lora.r": 16}
     assert frozen_recipe(found[3]).lora.r == 16
     assert find_sweep(identifier[5:])[0] == identifier
-    with pytest.raises(LuthierError, match="No sweep is named"):
+    with pytest.raises(LuthierError, match="There is no sweep named"):
         find_sweep("pirate")
 
 

@@ -167,7 +167,7 @@ def test_command_line_and_its_status(made: dict[str, Job], verdict: str, status:
 
 def test_command_line_without_a_certificate(made: dict[str, Job]) -> None:
     result = CliRunner().invoke(command.certify, ["captain", "--show"])
-    assert "has none yet" in str(result.exception)
+    assert "has no certificate yet" in str(result.exception)
 
 
 def test_chat_and_serve_on_the_command_line_say_it_first(

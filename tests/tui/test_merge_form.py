@@ -144,7 +144,7 @@ async def test_a_certified_run_is_certified_anew_and_the_model_may_have_a_name(
     async with app.run_test(size=(80, 24)) as pilot:
         form = await opened(pilot, run.id)
         form.field("name").query_one(Input).value = "pirates/all"
-        await until(pilot, lambda: "cannot name a model" in problem(form))
+        await until(pilot, lambda: "cannot be the name of a model" in problem(form))
         form.field("name").query_one(Input).value = "sailor"
         await until(pilot, lambda: bool(outlook(form)))
         assert "/home/luthier/models/sailor" in outlook(form) and outlook(form).endswith(
@@ -218,7 +218,7 @@ async def test_of_a_base_of_4_bits_it_asks_into_what(
         ),
         (
             lambda run, disk: write_adapter(run.directory / "adapter", use_dora=True),
-            "magnitude vectors do not go together",
+            "contradicts the magnitude vectors",
         ),
     ],
     ids=["no room", "quantised", "no base", "pissa", "damaged"],

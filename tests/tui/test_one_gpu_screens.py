@@ -119,7 +119,7 @@ async def test_a_key_puts_it_to_sleep_and_wakes_it(
 async def test_on_a_cpu_it_is_not_offered_and_why_is_said(
     made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serve.sleep.put_to_sleep", lambda job: pytest.fail("put to sleep"))
+    monkeypatch.setattr("serve.sleep.put_to_sleep", lambda job: pytest.fail("goes to sleep"))
     on_device(made["captain-server"], "cpu")
     app = LuthierApp("serve")
     async with app.run_test(size=(80, 24)) as pilot:

@@ -82,7 +82,7 @@ def test_the_command_shows_settings_memory_reasons_and_what_was_tried(recipe: Pa
         "fewer bits",
     ):
         assert part in shown
-    assert "No gradient checkpointing: it fits without" in shown
+    assert "No gradient checkpointing: the run fits without it" in shown
 
 
 def test_the_plan_says_how_long_it_takes_part_by_part(recipe: Path) -> None:

@@ -263,7 +263,7 @@ def test_stop_ends_what_a_killed_supervisor_left(real: None) -> None:
     in_state(job, Running)
     kill_supervisor(job)
     assert jobs.left_behind(job)
-    assert "was told to end" in run(commands.stop, "--now", "job").stderr
+    assert "told them to end" in run(commands.stop, "--now", "job").stderr
 
 
 def test_remove_asks_once_and_takes_what_waits(real: None) -> None:
@@ -285,11 +285,11 @@ def test_requeue_queues_what_waited_and_nothing_else(real: None) -> None:
     for job in (bob, ann, first):
         kill_supervisor(job)
     end_everything(first)
-    assert "had started" in refusal(run(queue_commands.requeue, "first"))
+    assert "had already started" in refusal(run(queue_commands.requeue, "first"))
     assert run(queue_commands.requeue, "bob").stdout.split() == [bob.id]
     assert run(queue_commands.requeue).stdout.split() == [ann.id]
     assert isinstance(ann.state(), Queued) and isinstance(first.state(), Lost)
-    assert "Nothing was waiting" in run(queue_commands.requeue).stderr
+    assert "No job was waiting" in run(queue_commands.requeue).stderr
 
 
 @pytest.fixture

@@ -119,7 +119,12 @@ def test_what_is_data_and_what_is_a_recipe(folder: Path) -> None:
         ("prose.txt", "Dear diary.\n", "is neither a recipe (TOML) nor a data file", "JSON Lines"),
         ("talk.txt", "User: hi\nAssistant: hello\n", "turns in lines of roles", "JSON Lines"),
         ("mime.jsonl", None, "mime.jsonl is not there", "Did you mean mine.jsonl?"),
-        ("absent.csv", None, "absent.csv is not there", "a folder of them, or hub:owner/name"),
+        (
+            "absent.csv",
+            None,
+            "absent.csv is not there",
+            "a folder of data files, or hub:owner/name",
+        ),
     ],
 )
 def test_what_is_neither_is_refused_in_plain_words(

@@ -95,7 +95,7 @@ def test_files_and_adapters_are_no_models(home: Path) -> None:
             f"luthier merge --base BASE --adapter {adapter}",
         ),
         ("~nobody-here/model", "~nobody-here/model", ""),
-        ("https://example.com/models/x.zip", "is an address", "Download it"),
+        ("https://example.com/models/x.zip", "is a web address", "Download it"),
     ):
         with pytest.raises(LuthierError) as caught:
             resolve(named)

@@ -60,7 +60,7 @@ def test_the_same_model_elsewhere_is_green(name: str, unit: Noise) -> None:
 def test_a_broken_adapter_is_red(name: str, unit: Noise) -> None:
     found = compared(name, unit)
     assert worst(check.verdict for check in found) == "red"
-    assert any("times what base against base allows" in check.sentence for check in found)
+    assert any("times the bound from base against base" in check.sentence for check in found)
 
 
 def test_one_missing_layer_of_thirty_is_not_green(unit: Noise) -> None:

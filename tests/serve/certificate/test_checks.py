@@ -102,7 +102,7 @@ def test_template_swapped_after_training() -> None:
     found = not_green(broken)
     assert set(found) == {"exact bytes, chat template", "token ids", "token ids, merged"}
     assert (
-        found["token ids"].verdict == "red" and "was changed since" in found["token ids"].sentence
+        found["token ids"].verdict == "red" and "has changed since" in found["token ids"].sentence
     )
     assert found["token ids"].figure == len(PROMPTS)
 
@@ -113,7 +113,7 @@ def test_server_renders_in_another_way() -> None:
         [[1, *(prompt or [])] for prompt in PROMPTS], [[1, 4, 4], [4, 5], "no"]
     )
     found = not_green(broken)
-    assert "another way than the trainer" in found["token ids"].sentence
+    assert "differently from the trainer" in found["token ids"].sentence
     assert "several turns" in found["token ids, probes"].sentence
 
 

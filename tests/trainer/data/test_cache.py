@@ -127,7 +127,7 @@ def test_a_file_that_is_written_to_meanwhile_is_told_and_not_kept(
         if what == "rendering and masking":
             write(data, [talk("new", "row")])
 
-    with pytest.raises(LuthierError, match="changed meanwhile"):
+    with pytest.raises(LuthierError, match="changed in the meantime"):
         prepare(
             settings(data),
             tokenizer_for("chatml", template=CHATML),

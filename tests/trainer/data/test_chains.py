@@ -107,7 +107,7 @@ def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
         "broken_chain",
     ]
     assert "row 0 follows `m0`, which is not there" in read[1].detail
-    assert "which follows it" in read[4].detail
+    assert "which in turn follows it" in read[4].detail
     assert contents(read[3]) == ["q3", "a3", "q4", "a4"]
 
 

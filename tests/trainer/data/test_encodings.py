@@ -162,7 +162,9 @@ def test_where_several_fit_each_is_shown(tmp_path: Path, encoding: str, text: st
         read(tmp_path / "rows.csv", f"a;b\n{text}".encode(encoding))
     words = [word for word in text.replace(";", " ").split() if not word.isascii()]
     assert any(word in error.value.message for word in words)
-    assert ("the one that reads right" in error.value.hint) == (", and as " in error.value.message)
+    assert ("the encoding that reads correctly" in error.value.hint) == (
+        ", and as " in error.value.message
+    )
 
 
 def test_curly_quotes_of_windows_are_no_damage(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_lines_are_found_by_number_before_all_are_known(tmp_path: Path) -> None:
 
 def test_a_folder_without_its_files_says_what_to_do(tmp_path: Path) -> None:
     Spec("inspect", "x", "trainer.data.worker").write(tmp_path)
-    with pytest.raises(LuthierError, match="Look at the data again"):
+    with pytest.raises(LuthierError, match="Open the data again"):
         Inspection(Job(tmp_path))
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "overview.json").write_text('{"sources": 1}')

@@ -123,7 +123,7 @@ def test_misspelt_keys_are_told_with_the_nearest_that_means_something(key: str) 
     converted = convert({"messages": [said("user", "a"), {**said("assistant", "b"), key: 0}]})
     assert converted.messages == turns("a", "b")
     assert converted.unknown == (
-        f"message 1 has the key `{key}`, which means nothing: is `{MISSPELT[key]}` meant?",
+        f"message 1 has the key `{key}`: did you mean `{MISSPELT[key]}` meant?",
     )
 
 
@@ -167,7 +167,7 @@ def test_arguments_of_a_call_are_not_lost_by_their_name() -> None:
 def test_a_weight_in_a_transcript_is_told() -> None:
     items = [{"speaker": name, "text": "x", "weight": 0.5} for name in ("Anna", "Bo")]
     assert convert({"turns": items}).unknown == tuple(
-        f"message {n} has a weight, which means nothing in a transcript" for n in (0, 1)
+        f"message {n} has a weight, which has no effect in a transcript" for n in (0, 1)
     )
 
 

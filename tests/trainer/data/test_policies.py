@@ -168,7 +168,7 @@ def test_by_default_such_a_system_prompt_stops() -> None:
 
 def test_tools_with_control_tokens_cannot_be_repaired() -> None:
     tools = [{"type": "function", "function": {"name": "f", "description": "ends with <|im_end|>"}}]
-    with pytest.raises(Rejected, match="tools hold"):
+    with pytest.raises(Rejected, match="tools contain"):
         settle(Converted([U, A], tools), Policies(special_text="repair"), SPECIAL)
 
 

@@ -96,8 +96,9 @@ def test_a_table_that_is_too_large_is_named(
     rows = read(
         tmp_path / "rows.json", LAYOUTS["columns"]([{"instruction": "x" * 40, "output": "y"}] * 200)
     )
-    assert 'table by columns does; write it by rows (pandas: to_json(path, orient="records"' in str(
-        rows[-1].damage
+    assert (
+        'table stored by columns; write it by rows (pandas: to_json(path, orient="records"'
+        in str(rows[-1].damage)
     )
 
 

@@ -159,7 +159,7 @@ def _checked(name: str, values: Any) -> HostedEndpoint:
         )
     if unknown := [key for key in values if key not in ("url", "key_env", "key_file")]:
         raise wrong(
-            f"{unknown[0]} means nothing.",
+            f"unknown key {unknown[0]}.",
             "Known keys: url, key_env, key_file. The settings never contain the secret itself.",
         )
     endpoint = HostedEndpoint(

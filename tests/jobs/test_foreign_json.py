@@ -32,13 +32,13 @@ SPEC = {"kind": "run", "name": "captain", "module": "m", "settings": {"model": "
 BROKEN = {
     "nested too deeply": DEEP,
     "not UTF-8": b'{"a": "\xff"}',
-    "no JSON": b'{"a": ',
-    "no JSON (NaN": b'{"a": NaN}',
-    "no JSON (the number": b'{"a": 1e400}',
+    "not JSON": b'{"a": ',
+    "not JSON (NaN": b'{"a": NaN}',
+    "not JSON (the number": b'{"a": 1e400}',
     "appears twice": b'{"a": 1, "a": 2}',
     "a list, not an object": b"[1]",
     "null, not an object": b"null",
-    "no JSON (Exceeds": b'{"a": ' + b"9" * 5000 + b"}",
+    "not JSON (Exceeds": b'{"a": ' + b"9" * 5000 + b"}",
 }
 
 
@@ -69,7 +69,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     for name in ("pipe", "folder"):
-        with pytest.raises(Damaged, match=r"no file|directory"):
+        with pytest.raises(Damaged, match=r"not a file|directory"):
             foreign_json.read(tmp_path / name)
     with pytest.raises(FileNotFoundError):
         foreign_json.read(tmp_path / "nothing")
@@ -96,7 +96,7 @@ WRONG_SPECS = {
     "share_gpu is an integer, not true or false": {**SPEC, "share_gpu": 1},
     "then is a list, not a list of": {**SPEC, "then": [1]},
     "it lacks name, module": {"kind": "run"},
-    "nothing is known of 'x'": {**SPEC, "x": 1},
+    "'x' is not a known key": {**SPEC, "x": 1},
     "it is nested too deeply": DEEP,
     "it is not JSON": b"",
 }
@@ -145,7 +145,7 @@ def test_other_damage_of_a_folder() -> None:
 
 def test_a_setting_that_is_missing_is_damage() -> None:
     job = folder("20261122-1530-good-7f3a", spec=SPEC)
-    with pytest.raises(LuthierError, match="no model_directory"):
+    with pytest.raises(LuthierError, match="model_directory is missing"):
         job.spec.settings["model_directory"]
 
 

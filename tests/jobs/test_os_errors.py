@@ -55,4 +55,4 @@ def test_a_name_that_is_no_text_is_shown_alone() -> None:
     text = f'model = "x"\ndata = ["{os.fsdecode(bytes([0x61, 0xE9]))}.jsonl"]\n'
     with pytest.raises(UnicodeEncodeError) as caught:
         text.encode()
-    assert unencodable(caught.value).message == r"a\xe9.jsonl has bytes that are no text."
+    assert unencodable(caught.value).message == r"a\xe9.jsonl contains bytes that are not UTF-8."

@@ -85,7 +85,7 @@ def test_only_what_waits_can_be_moved() -> None:
     first = running()
     (waiting,) = queued(1)
     for job, place, other in [(first, "first", None), (waiting, "before", first)]:
-        with pytest.raises(LuthierError, match="does not wait"):
+        with pytest.raises(LuthierError, match="is not waiting"):
             queue.move(job, place, other)
     assert line() == ids(waiting)
 
@@ -203,7 +203,7 @@ def test_new_orders_come_before_the_start_or_are_refused() -> None:
                     )
                 told += 1
         except LuthierError as error:
-            assert "does not wait" in error.message
+            assert "is not waiting" in error.message
         state = ended(job)
         assert isinstance(state, Done)
         assert state.result["settings"].get("told", 0) == told

@@ -113,9 +113,7 @@ def test_tensors_that_are_named_otherwise_are_no_other_model(
         f"{prefix}{module}.lora_B{suffix}.weight": [64, 8],
     }
     write_weights(folder / "adapter_model.safetensors", shapes)
-    with pytest.raises(
-        LuthierError, match=f"without {words} is removed from their names"
-    ) as refused:
+    with pytest.raises(LuthierError, match=f"once {words} is removed from their names") as refused:
         check_servable(read_adapter(folder), base)
     assert "another model" not in str(refused.value)
     write_weights(folder / "adapter_model.safetensors", {name: [8, 48] for name in shapes})
@@ -147,7 +145,7 @@ def test_an_adapter_that_says_it_is_of_another_model_is_noted(
     found = read_adapter(adapter(tmp_path / "a", base_model_name_or_path=said))
     check_servable(found, base)
     assert bool(note := other_base(found, base)) == noted
-    assert not noted or (f"trained on {said} as its base, not {base}" in note)
+    assert not noted or (f"names {said} as its base, not {base}" in note)
 
 
 def test_a_runs_own_model_is_told_from_anothers(tmp_path: Path) -> None:

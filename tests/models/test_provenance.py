@@ -84,7 +84,7 @@ def another_run_s(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "break_it", "part", "reason"),
     [
-        ("base/model.safetensors", flip, "base weights", "model.safetensors has other bytes"),
+        ("base/model.safetensors", flip, "base weights", "model.safetensors has changed"),
         ("base/model.safetensors", cut, "base weights", "model.safetensors is cut off or damaged"),
         ("base/model.safetensors", Path.unlink, "base weights", "model.safetensors is missing"),
         (
@@ -97,7 +97,7 @@ def another_run_s(path: Path) -> None:
             "base/tokenizer.json",
             lambda path: path.write_text('{"added_tokens": []}'),
             "tokenizer",
-            "tokenizer.json has other bytes",
+            "tokenizer.json has changed",
         ),
         (
             "base/added_tokens.json",
@@ -115,13 +115,13 @@ def another_run_s(path: Path) -> None:
             "adapter/adapter_model.safetensors",
             another_run_s,
             "adapter",
-            "adapter_model.safetensors has other bytes",
+            "adapter_model.safetensors has changed",
         ),
         (
             "adapter/adapter_config.json",
             lambda path: path.write_text('{"lora_alpha": 64}'),
             "adapter",
-            "adapter_config.json has other bytes",
+            "adapter_config.json has changed",
         ),
     ],
     ids=[

@@ -147,7 +147,7 @@ def test_the_index_follows_what_is_written_and_deleted() -> None:
     store.remove(one.id)
     assert [hit.chat.id for hit in search.search("alpha")] == [two.id]
     assert [chat.id for chat in search.chats()] == [two.id]
-    with pytest.raises(LuthierError, match="No chat"):
+    with pytest.raises(LuthierError, match="no chat"):
         store.remove(one.id)
 
 
@@ -168,7 +168,7 @@ def test_a_chat_is_found_by_a_part_of_its_id() -> None:
     with pytest.raises(LuthierError, match="fits"):
         search.find(one.id[:8])
     for wrong in ("", "nothing-like-it"):
-        with pytest.raises(LuthierError, match="No chat"):
+        with pytest.raises(LuthierError, match="no chat"):
             search.find(wrong)
 
 

@@ -119,9 +119,9 @@ async def test_cancelling_the_task_cancels_the_request(server: FakeServer) -> No
         ("unauthorized", "The server does not accept the key", "not one of this server's keys"),
         ("bad_request", "The chat is too long for the model", "maximum context length"),
         ("drop", "The answer broke off", "connection"),
-        ("no_done", "The answer broke off", "in the middle"),
+        ("no_done", "The answer broke off", "before the answer"),
         ("stream_error", "The server failed", "EngineCore"),
-        ("half_event", "The answer broke off", "in the middle"),
+        ("half_event", "The answer broke off", "before the answer"),
         ("odd_event", "Not a model server", "a text, where an object is due"),
         ("wrong_encoding", "The answer broke off", "was lost"),
     ],
@@ -207,7 +207,7 @@ async def test_another_program_on_the_port(server: FakeServer) -> None:
     for call in (list_models, server_id):
         with pytest.raises(LuthierError, match="home page"):
             await call(server.endpoint)
-    with pytest.raises(LuthierError, match="in the middle"):
+    with pytest.raises(LuthierError, match="before the answer"):
         await ask(server)
 
 

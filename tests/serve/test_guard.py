@@ -328,7 +328,7 @@ def test_with_the_client_key_only_what_is_there_asks_for_the_control_key(
             "/v1/embeddings",
             "No such route: POST /v1/embeddings. This server has /detokenize",
         ),
-        ("GET", "/v1/chat/completions", "is asked with POST"),
+        ("GET", "/v1/chat/completions", "accepts only POST"),
     ],
 )
 def test_a_mistyped_address_is_put_right(method: str, path: str, words: str) -> None:

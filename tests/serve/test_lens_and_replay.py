@@ -218,7 +218,7 @@ def test_a_key_file_must_be_private(tmp_path: Path) -> None:
     path.chmod(0o600)
     assert endpoint.open().key == "sk-secret"
     path.write_text("two words")
-    with pytest.raises(LuthierError, match="no key"):
+    with pytest.raises(LuthierError, match="not contain a key"):
         endpoint.open()
     with pytest.raises(LuthierError, match="No such file"):
         HostedEndpoint("openai", "https://x", key_file=str(tmp_path / "absent")).open()
@@ -242,7 +242,7 @@ def test_a_key_in_the_settings_is_refused(luthier_home: Path) -> None:
     (luthier_home / "config.toml").write_text(
         '[endpoints.openai]\nurl = "https://x"\nkey = "sk-secret"\n'
     )
-    with pytest.raises(LuthierError, match="key means nothing"):
+    with pytest.raises(LuthierError, match="unknown key key"):
         endpoints.hosted_endpoints()
 
 

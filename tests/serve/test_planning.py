@@ -128,7 +128,7 @@ def test_a_free_gpu_is_left_to_vllm_and_a_used_one_gets_both_flags() -> None:
     assert "70.0 GiB of 140.0 GiB are free on GPU 1 (train.py" in share.why
     assert gpu_share([free, used], 0.9, model, 8192).utilization == 0.49
     for tight in (replace(used, free=19 * GIB), replace(used, free=0)):
-        with pytest.raises(LuthierError, match=r"one conversation of 8,192 tokens 1\.0 GiB"):
+        with pytest.raises(LuthierError, match=r"one conversation of 8,192 tokens needs 1\.0 GiB"):
             gpu_share([tight], 0.9, model, 8192)
     with pytest.raises(LuthierError, match="Not enough GPU memory"):
         gpu_share([free], 0.05, model, 8192)

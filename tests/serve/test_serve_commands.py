@@ -262,7 +262,7 @@ def test_an_adapter_that_says_it_is_of_another_base_is_noted_in_the_plan_and_whe
         json.dumps({**config, "base_model_name_or_path": "acme/Other-1B"})
     )
     chosen = ("--adapter", f"other={folder}")
-    words = f"says that it was trained on acme/Other-1B, not on {base}"
+    words = f"names acme/Other-1B as its base, not {base}"
     assert words in told("serve", "--model", str(base), *chosen, "--plan")["notes"]["other"]
     assert "note" in called("serve", "--model", str(base), *chosen, "--plan").stdout
     start()

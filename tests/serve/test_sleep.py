@@ -145,7 +145,7 @@ def test_who_asks_a_server_that_somebody_put_to_sleep_waits_for_it_to_wake(serve
     in_state(server.job, Running)
     put_to_sleep(server.job)
     wake(server.job)
-    # a run that does not wait any more
+    # a run that is not waiting any more
     giving_way.ask(server.job, giving_way.Wish("rest", by="20261122-0000-gone-0000"))
     wait_for(lambda: giving_way.wish_of(server.job) is None)
     assert isinstance(server.job.state(), Running) and has_gpu() == ["server"]

@@ -96,6 +96,6 @@ def test_a_wrong_recipe_changes_nothing(waiting: Job, old: str, new: str, title:
 def test_a_run_that_has_started_keeps_its_recipe(waiting: Job) -> None:
     before = files(waiting)
     waiting.order_path.unlink()  # its supervisor has its slots
-    with pytest.raises(LuthierError, match="does not wait"):
+    with pytest.raises(LuthierError, match="is not waiting"):
         edit(waiting, "1e-3", "5e-4")
     assert files(waiting) == before

@@ -80,14 +80,14 @@ def test_the_rank_does_not_matter_but_a_stronger_adapter_and_lora_plus_do(
         (2e-5, "full", EIGHT, ""),
         (2e-4, "lora", EIGHT, ""),
         (2e-5, "lora", EIGHT, ""),
-        (1e-5, "lora", EIGHT, "below what LoRA of"),
-        (2e-2, "lora", EIGHT, "usually takes, 2e-5 to 1e-3"),
+        (1e-5, "lora", EIGHT, "below the usual range for LoRA of"),
+        (2e-2, "lora", EIGHT, "parameters, 2e-5 to 1e-3"),
         (1e-3, "lora", SMALL, ""),  # the demo's
         (
             1e-7,
             "full",
             None,
-            "below what full fine-tuning of this model usually takes, 2e-6 to 1e-4",
+            "below the usual range for full fine-tuning of this model, 2e-6 to 1e-4",
         ),
     ],
 )

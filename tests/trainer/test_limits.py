@@ -94,7 +94,7 @@ def test_a_model_larger_than_the_machine_cannot_fit(
     monkeypatch.setattr(plan, "main_memory", lambda: 12 * 10**9)
     model = llama(tmp_path / "base")
     (of_lora,) = warnings(data, model)
-    assert "it cannot fit. Take a smaller model." in of_lora
+    assert "it cannot fit. Use a smaller model." in of_lora
     assert 'method = "lora"' in warnings(data, model, method="full")[0]
 
 

@@ -63,15 +63,15 @@ def recipe(
     [
         ({"method": "full", "base_bits": 4}, {}, "cannot be trained themselves"),
         ({"method": "full", "base_bits": 8}, {}, "cannot be trained themselves"),
-        ({"method": "full"}, {"plus_ratio": 16.0}, r"lora\.plus_ratio has nothing to act on"),
-        ({"method": "full"}, {"dora": True}, r"lora\.dora has nothing to act on"),
+        ({"method": "full"}, {"plus_ratio": 16.0}, r"lora\.plus_ratio has no effect"),
+        ({"method": "full"}, {"dora": True}, r"lora\.dora has no effect"),
         ({"gradient_checkpointing": "unsloth"}, {}, "needs the engine Unsloth"),
         ({}, {"targets": []}, "an empty list"),
-        ({}, {"targets": ["q_proj", "k_proj"]}, "'k_proj' is no linear layer"),
-        ({}, {"targets": ["embed_tokens"]}, "'embed_tokens' is no linear layer"),
+        ({}, {"targets": ["q_proj", "k_proj"]}, "'k_proj' is not a linear layer"),
+        ({}, {"targets": ["embed_tokens"]}, "'embed_tokens' is not a linear layer"),
         ({"attention": "flash"}, {}, "needs GPU kernels"),
-        ({"base_bits": 4}, {}, "this interpreter has no bitsandbytes"),
-        ({"optimizer": "paged_adamw_8bit"}, {}, "this interpreter has no bitsandbytes"),
+        ({"base_bits": 4}, {}, "needs bitsandbytes, which is not installed"),
+        ({"optimizer": "paged_adamw_8bit"}, {}, "needs bitsandbytes, which is not installed"),
     ],
 )
 def test_what_does_not_go_together_is_named(
@@ -111,7 +111,7 @@ def test_what_unsloth_cannot_train_is_trl_s(base: Path) -> None:
 def test_what_serving_will_be_like_is_told(base: Path) -> None:
     assert methods.consequences(recipe(), base) == []
     (told,) = methods.consequences(recipe(lora={"dora": True}, tokens={"add": ["<x>"]}), base)
-    assert "new tokens and DoRA: it is merged before it is served" in told
+    assert "new tokens and DoRA, so Luthier merges it before serving" in told
     (told,) = methods.consequences(recipe({"method": "full"}), base)
     assert "the result is a whole model" in told
 
@@ -169,11 +169,11 @@ def test_float8_where_it_was_measured_or_is_asked_for(
     ("train", "lora", "compute", "capability", "why"),
     [
         ({"method": "full"}, {}, Compute(base_bits=32), (9, 0), "none is frozen"),
-        ({"base_bits": 4}, {}, Compute(base_bits=4), (9, 0), "the base has 4 bits"),
+        ({"base_bits": 4}, {}, Compute(base_bits=4), (9, 0), "the base is in 4 bits"),
         ({}, {"dora": True}, Compute(), (9, 0), "DoRA needs the norms"),
         ({}, {}, Compute(shards=2), (9, 0), "FSDP2 cannot shard"),
-        ({}, {}, Compute(), (8, 6), r"compute capability 8\.6 has no float8"),
-        ({}, {}, Compute(), (0, 0), "does not tell"),
+        ({}, {}, Compute(), (8, 6), r"compute capability 8\.6, and float8 needs"),
+        ({}, {}, Compute(), (0, 0), "does not report"),
     ],
 )
 def test_what_cannot_be_in_float8_is_not_and_says_so_if_asked(

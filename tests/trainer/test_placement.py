@@ -56,7 +56,7 @@ def recipe(data: Path, model: Path, gpus: object, **train: object) -> Recipe:
 def test_all_are_those_that_are_there_and_more_is_an_error(data: Path) -> None:
     assert place(recipe(data, data, "all"), gpus(4)).ranks == 4
     assert place(recipe(data, data, 2), gpus(4)).ranks == 2
-    with pytest.raises(LuthierError, match="gpus = 8, and nvidia-smi lists 4"):
+    with pytest.raises(LuthierError, match="gpus = 8, but nvidia-smi lists 4"):
         place(recipe(data, data, 8), gpus(4))
 
 
@@ -72,7 +72,7 @@ def test_a_batch_that_does_not_divide_is_an_error_that_says_what_would(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert share(16, 4) == 4
-    with pytest.raises(LuthierError, match="no multiple of the 3 GPUs") as caught:
+    with pytest.raises(LuthierError, match="not a multiple of the 3 GPUs") as caught:
         share(16, 3)
     assert "15 or 18" in caught.value.hint
     with pytest.raises(LuthierError) as caught:
@@ -81,7 +81,7 @@ def test_a_batch_that_does_not_divide_is_an_error_that_says_what_would(
     for module in (plan, repair):
         monkeypatch.setattr(module, "gpus", lambda: gpus(4))
     with pytest.raises(
-        LuthierError, match=r"which 4 GPUs share, is no multiple of train\.micro_batch 8"
+        LuthierError, match=r"which 4 GPUs share, is not a multiple of train\.micro_batch 8"
     ):
         make_plan(recipe(data, llama(tmp_path / "base"), 4, global_batch=16, micro_batch=8))
 
@@ -243,5 +243,5 @@ def test_what_a_cluster_cannot_be_asked_for(cluster: Cluster) -> None:
         with pytest.raises(LuthierError, match=title):
             emit("slurm", load_runs(cluster.recipe), cluster.recipe, 1)
     cluster.recipe.write_text(before)
-    with pytest.raises(LuthierError, match="no multiple of the 6 GPUs"):
+    with pytest.raises(LuthierError, match="not a multiple of the 6 GPUs"):
         emit("slurm", load_runs(cluster.recipe), cluster.recipe, 3)

@@ -30,7 +30,7 @@ BAD = [
         "lora.zzz",
         "Known here: r, alpha, dropout, targets, rslora, dora, plus_ratio.",
     ),
-    ("", "data is required", 'Add data = ["file.jsonl"], say.'),
+    ("", "data is required", 'Add it, for example data = ["file.jsonl"].'),
     ("data = []", "data", ""),
     ('data = ["x"]\n[train]\nepochs = "a"', "train.epochs: expected `float`, got `str`", ""),
     ('data = ["x"]\n[train]\nepochs = -1', "train.epochs: expected `float` > 0.0", ""),
@@ -47,23 +47,27 @@ BAD = [
     ("data = [", "Invalid value", "Strings need quotes"),
     (
         'data = ["x"]\nsharding = "fsdp"',
-        "sharding is one of auto, none, fsdp2; it says fsdp.",
+        "sharding must be one of auto, none, fsdp2, but it is fsdp.",
         "docs/recipe.md",
     ),
-    ('data = ["x"]\ngpus = "al"', "gpus is one of all, a number; it says al.", "docs/recipe.md"),
+    (
+        'data = ["x"]\ngpus = "al"',
+        "gpus must be one of all, a number, but it is al.",
+        "docs/recipe.md",
+    ),
     (
         'data = ["x"]\n[train]\nbase_bits = 5',
-        "train.base_bits is one of auto, 16, 8, 4; it says 5.",
+        "train.base_bits must be one of auto, 16, 8, 4, but it is 5.",
         "docs/recipe.md",
     ),
     (
         'data = ["x"]\n[train]\nfloat8 = "no"',
-        "train.float8 is one of auto, true, false; it says no.",
+        "train.float8 must be one of auto, true, false, but it is no.",
         "docs/recipe.md",
     ),
     (
         'data = ["x"]\n[lora]\ntargets = "q_proj"',
-        "lora.targets is one of all-linear, a list; it says q_proj.",
+        "lora.targets must be one of all-linear, a list, but it is q_proj.",
         "docs/recipe.md",
     ),
 ]

@@ -112,7 +112,7 @@ CHANGES: list[tuple[str, Callable[[Job, Path], Any]]] = [
         lambda job, base: (job.directory / "data" / "train.jsonl").unlink(),
     ),
     (
-        r"began, this has changed: chat template: it has changed\.",
+        r"began: chat template: changed\.",
         lambda job, base: (base / "chat_template.jinja").write_text("y"),
     ),
     (

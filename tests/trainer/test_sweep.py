@@ -113,18 +113,18 @@ def test_long_names_are_numbered(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[train]\nlearnig_rate = [1e-4, 2e-4]", "train.learnig_rate means nothing"),
+        ("[train]\nlearnig_rate = [1e-4, 2e-4]", "unknown key train.learnig_rate"),
         (
             '[train]\nlearning_rate = [1e-4, "x"]',
-            "train.learning_rate is one of auto, a number; it says x",
+            "train.learning_rate must be one of auto, a number, but it is x",
         ),
         ("[train]\nlearning_rate = [1e-4, -1]", "train.learning_rate: expected `float` > 0.0"),
         (
             "[train]\nlearning_rate = [[1e-4], [2e-4]]",
             "train.learning_rate: expected `float | str`, got `array`",
         ),
-        ("[train]\nlearning_rate = []", "train.learning_rate has an empty list"),
-        ("[lora]\nr = [8, 16, 8]", "lora.r has a value twice"),
+        ("[train]\nlearning_rate = []", "train.learning_rate is an empty list"),
+        ("[lora]\nr = [8, 16, 8]", "lora.r contains a value twice"),
         (f"[train]\nseed = {[*range(30)]}\n[lora]\nr = {[*range(1, 31)]}", "900 combinations"),
         ("[lora]\nr = [8, 16", "Unclosed array"),
     ],

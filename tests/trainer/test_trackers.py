@@ -37,7 +37,7 @@ def test_none_is_named_by_default() -> None:
 def test_a_missing_package_is_named_with_the_command_that_installs_it(elsewhere: Path) -> None:
     with pytest.raises(LuthierError) as caught:
         parse('data = ["x"]\n[trackers]\nreport_to = ["mlflow"]', "r.toml").trackers.check()
-    assert "mlflow is not installed" in caught.value.message
+    assert "names mlflow, which is not installed" in caught.value.message
     assert f"{sys.executable} -m pip install mlflow" in caught.value.hint
     assert "mlflow" not in installed()
 

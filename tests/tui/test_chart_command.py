@@ -132,9 +132,9 @@ def test_as_json_it_gives_the_points(made: dict[str, Job]) -> None:
     [
         (["pirate", "--out", "x.pdf"], "ends in none of .csv, .svg, .png"),
         (["parrot", "--out", "x.svg"], "No step was told"),
-        (["pirate", "--metric", "zeal"], "zeal was not measured"),
-        (["pirate"] * 5, "At most 4"),
-        (["nobody"], "No run is named"),
+        (["pirate", "--metric", "zeal"], "did not measure zeal"),
+        (["pirate"] * 5, "at most 4"),
+        (["nobody"], "There is no run named"),
         (["pirate", "--out", "/no/such/place.csv"], "No such file"),
     ],
 )

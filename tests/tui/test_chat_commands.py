@@ -75,7 +75,9 @@ def test_chats_are_listed_searched_exported_and_removed(tmp_path: Path) -> None:
     assert (listed["id"], listed["models"], listed["turns"]) == (chat.id, ["base", "captain"], 1)
     (hit,) = json.loads(run("chats", "search", "through", "hole", "--json").stdout)
     assert (hit["chat"], hit["speaker"]) == (chat.id, "captain")
-    assert "No text has all these words" in run("chats", "search", "zither").stderr
+    assert (
+        "No prompt or answer contains all of these words" in run("chats", "search", "zither").stderr
+    )
     assert "### captain\n\nAhoy! Through the hole." in run("chats", "export", "last").stdout
     assert len(run("chats", "export", chat.id[-4:], "--json").stdout.splitlines()) == 2
     run("chats", "export", "last", "--out", str(tmp_path / "chat.jsonl"))
@@ -116,7 +118,7 @@ def test_votes_are_shown_and_exported(tmp_path: Path) -> None:
     )
     assert totals == {"pairs": 8, "corrected": 1, "left_out": {}}
     assert len((tmp_path / "pairs.jsonl").read_text().splitlines()) == 8
-    with pytest.raises(LuthierError, match="already there"):
+    with pytest.raises(LuthierError, match="already exists"):
         run("votes", "export", "--pairs", str(tmp_path / "pairs.jsonl"))
 
 

@@ -22,7 +22,7 @@ from tui.cli import luthier
             ["recipe.toml"],
             "luthier train recipe.toml trains it, luthier plan recipe.toml plans it.",
         ),
-        (["talk.jsonl"], "luthier data check talk.jsonl looks at data."),
+        (["talk.jsonl"], "luthier data check talk.jsonl inspects data."),
         (["qwertz"], "No such command 'qwertz'."),
     ],
 )

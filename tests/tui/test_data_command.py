@@ -191,7 +191,7 @@ def test_what_can_be_looked_at(tmp_path: Path) -> None:
     assert recipe_of(str(path), None).sources[0].path == str(tmp_path / "a.jsonl")
     assert recipe_of(str(path), "other").model == "other"
     assert recipe_of("hub:owner/name", None).sources[0].path == "hub:owner/name"
-    with pytest.raises(LuthierError, match=r"no data file, only others such as recipe\.toml"):
+    with pytest.raises(LuthierError, match=r"no data file, only other files such as recipe\.toml"):
         recipe_of(str(tmp_path), None)
     (tmp_path / "a.jsonl").touch()
     assert isinstance(recipe_of(str(tmp_path), None), Recipe)

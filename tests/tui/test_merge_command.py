@@ -33,5 +33,5 @@ def test_an_adapter_that_says_it_is_of_another_base_is_noted(
     ]
     answer = CliRunner().invoke(merge, command)
     assert answer.exit_code == 0, answer.output
-    words = f"says that it was trained on {said} as its base, not {base}"
+    words = f"names {said} as its base, not {base}"
     assert (words in " ".join(answer.stderr.split())) == noted

@@ -81,7 +81,7 @@ async def test_an_adapter_that_says_it_is_of_another_base_is_noted(made: dict[st
     async with LuthierApp("models").run_test(size=(140, 40)) as pilot:
         form = await opened(pilot, run.id)
         await until(pilot, lambda: bool(outlook(form)))
-        assert "says that it was trained on acme/Other-1B, not on" in outlook(form)
+        assert "names acme/Other-1B as its base, not" in outlook(form)
 
 
 async def opened(pilot: Pilot[None], name: str) -> MergeModal:

@@ -150,8 +150,8 @@ def test_what_speaks_against_the_plan_is_said_before_the_start(
     )
     shown = " ".join(told(recipe).split())
     assert (
-        "before you start ! train.learning_rate = 1 is above what LoRA of a model of 8.0 billion"
-        " parameters usually takes" in shown
+        "before you start ! train.learning_rate = 1 is above the usual range for LoRA of a model of"
+        " 8.0 billion parameters" in shown
     )
     assert "`luthier serve` takes 4,096 on this machine" in shown
     warnings = json.loads(told(recipe, "--json"))["warnings"]

@@ -96,7 +96,7 @@ def test_a_line_a_run_with_what_it_does(made: dict[str, Job]) -> None:
     )
     assert "13 m" in about["pirate"] and "10 m" in about["pirate"]
     assert "next, waits for pirate-00ff on gpu-0" in about["queued-up"]
-    assert "its supervisor is gone, at step 40 of 200" in about["rebooted"]
+    assert "its supervisor has gone, at step 40 of 200" in about["rebooted"]
     assert "Out of memory: The model needs" in about["too-large"]
     assert "captain-server" in run(commands.runs, "--all").stdout
 
@@ -213,17 +213,13 @@ def test_what_the_worker_printed(made: dict[str, Job]) -> None:
         ),
         (
             PLAN,
-            (
-                "trl on CPU: 100 conversations (16 held out), 3 epochs, 18 steps, 16 a step, 8 at a"
-                " time, learning rate 5e-4, 1.2 GB predicted"
-            ),
+            "trl on CPU: 100 conversations (16 held out), 3 epochs, 18 steps, 16 per step, 8 at"
+            " a time, learning rate 5e-4, 1.2 GB predicted",
         ),
         (
             {**PLAN, "learning_rate": 0.0, "memory": {}, "gpus": 2, "device": "gpu"},
-            (
-                "trl on 2 GPUs: 100 conversations (16 held out), 3 epochs, 18 steps, 16 a step, 8"
-                " at a time"
-            ),
+            "trl on 2 GPUs: 100 conversations (16 held out), 3 epochs, 18 steps, 16 per step, 8"
+            " at a time",
         ),
     ],
 )
@@ -241,7 +237,7 @@ def test_moves_are_told(real: None) -> None:
     assert [one["name"] for one in listed("--queue")] == ["ann", "bob"]
     run(queue_commands.move, "bob", "before", "ann")
     assert [one["position"] for one in listed("--queue") if one["name"] == "bob"] == [1]
-    assert "does not wait" in refusal(run(queue_commands.move, "first", "last"))
+    assert "is not waiting" in refusal(run(queue_commands.move, "first", "last"))
     for wrong in (("bob", "before"), ("bob", "first", "ann"), ("bob", "middle")):
         assert run(queue_commands.move, *wrong).exit_code == 2
 
@@ -255,7 +251,7 @@ def test_stop_is_careful_then_at_once_and_takes_several(real: None) -> None:
     result = run(commands.stop, "second", "first")  # the first one a second time: at once
     assert result.exit_code == 0 and "has left the queue" in result.stderr
     assert isinstance(first.state(), Stopped) and isinstance(second.state(), Stopped)
-    assert "does not run: it is stopped" in run(commands.stop, "first").stderr
+    assert "is not running: it is stopped" in run(commands.stop, "first").stderr
 
 
 def test_stop_ends_what_a_killed_supervisor_left(real: None) -> None:
@@ -337,4 +333,4 @@ def test_edit_is_refused_before_the_editor_opens(
     made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDITOR", "false")
-    assert "does not wait" in refusal(run(queue_commands.edit, "pirate"))
+    assert "is not waiting" in refusal(run(queue_commands.edit, "pirate"))

@@ -56,7 +56,7 @@ def test_a_data_file_is_trained_with_the_defaults_which_are_told(folder: Path) -
         answer = call("train", "mine.jsonl", "--model", "llama-8b")
         assert answer.exit_code == 0, answer.output
     for part in (
-        "mine.jsonl is trained with the defaults:",
+        "Training on mine.jsonl with the defaults:",
         "llama-8b",
         "80 conversations, 16 of them held out",
         "mine.jsonl: ",
@@ -80,7 +80,7 @@ def test_a_plan_of_data_is_shown_and_saved_as_a_recipe(folder: Path) -> None:
     again = call("plan", "mine.jsonl", "--save", "mine.toml")
     assert isinstance(again.exception, LuthierError) and "mine.toml" in again.exception.message
     for wrong, told in (
-        (("plan", "mine.toml", "--save", "other.toml"), "mine.toml is a recipe"),
+        (("plan", "mine.toml", "--save", "other.toml"), "mine.toml is already a recipe"),
         (("plan", "mine.toml", "--model", "builtin"), "mine.toml is a recipe"),
         (("train", "--again", "x", "--model", "builtin"), "--model is for a data file"),
         (("plan", "mine.jsonl", "--emit", "slurm"), "--emit needs a recipe file"),
@@ -118,11 +118,11 @@ def test_what_is_data_and_what_is_a_recipe(folder: Path) -> None:
     [
         ("prose.txt", "Dear diary.\n", "is neither a recipe (TOML) nor a data file", "JSON Lines"),
         ("talk.txt", "User: hi\nAssistant: hello\n", "turns in lines of roles", "JSON Lines"),
-        ("mime.jsonl", None, "mime.jsonl is not there", "Did you mean mine.jsonl?"),
+        ("mime.jsonl", None, "mime.jsonl does not exist", "Did you mean mine.jsonl?"),
         (
             "absent.csv",
             None,
-            "absent.csv is not there",
+            "absent.csv does not exist",
             "a folder of data files, or hub:owner/name",
         ),
     ],

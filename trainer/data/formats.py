@@ -393,7 +393,7 @@ def _check_side(mapping: Mapping, rows: Sequence[dict[str, Any]]) -> None:
             hint = (
                 f"Did you mean {close[0]}?"
                 if close
-                else f"The columns of the rows are {', '.join(names[:12])}."
+                else f"The rows have the columns {', '.join(names[:12])}."
             )
             raise LuthierError(
                 "No such column", f"[format] names the column `{column}`, but no row has it.", hint

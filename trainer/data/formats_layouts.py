@@ -49,9 +49,9 @@ def unrecognised(rows: Sequence[Row], nearest: str, asked: str) -> LuthierError:
         for name in names
     )
     summary = (
-        f"No row looks like {asked}. The columns of the rows are {columns}."
+        f"No row looks like {asked}. The rows have the columns {columns}."
         if asked
-        else f"The columns of the rows are {columns}, which is not a known format."
+        else f"The rows have the columns {columns}, which match no known format."
     )
     layout, remedy = _near_layout(rows)
     message = " ".join(

@@ -131,7 +131,7 @@ class MergeModal(ModelForm):
             )
         if Path(settings_of_merge.out).exists() and not settings_of_merge.replace:
             raise LuthierError(
-                "There is something already",
+                "Something is already there",
                 f"{settings_of_merge.out} exists.",
                 "Give another name, or have it replaced.",
             )

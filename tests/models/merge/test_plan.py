@@ -332,7 +332,5 @@ def test_tensors_that_are_named_otherwise_are_told_so(
     tmp_path: Path, old: str, new: str, words: str
 ) -> None:
     named = {name.replace(old, new, 1): shape for name, shape in lora().items()}
-    with pytest.raises(
-        LuthierError, match=f"without {re.escape(words)} is removed from their names"
-    ):
+    with pytest.raises(LuthierError, match=f"once {re.escape(words)} is removed from their names"):
         plan_merge(write_base(tmp_path / "base"), write_adapter(tmp_path / "adapter", named))

@@ -127,7 +127,7 @@ def test_a_model_that_a_run_trained_as_a_whole(base: Path) -> None:
     )
     assert entry.path == registry.resolve(f"{run.id}/model")
     assert entry in list_entries()
-    with pytest.raises(LuthierError, match="is what"):
+    with pytest.raises(LuthierError, match="made"):
         remove(entry)
 
 

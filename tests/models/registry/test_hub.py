@@ -71,7 +71,7 @@ def test_only_what_is_needed_comes(server: HubServer) -> None:
         and entry.repository == "pirates/Two-Shards"
     )
     assert entry.template is not None and entry.template.family == "ChatML"
-    assert "code of its own" in entry.warnings[0]
+    assert "contains code" in entry.warnings[0]
     assert unfinished() == []
 
 

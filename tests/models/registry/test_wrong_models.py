@@ -41,7 +41,7 @@ def test_a_name_of_the_hub_is_imported_first(home: Path, named: str) -> None:
             resolve(model)
         assert (
             caught.value.hint
-            == 'First `luthier models import hub:Qwen/Qwen3-0.6B`, then model = "Qwen3-0.6B".'
+            == 'Run `luthier models import hub:Qwen/Qwen3-0.6B`, then write model = "Qwen3-0.6B".'
         )
 
 
@@ -86,7 +86,7 @@ def test_files_and_adapters_are_no_models(home: Path) -> None:
     )
     (adapter / "adapter_model.safetensors").write_text("{}")
     for named, said, hint in (
-        (str(home / "m.gguf"), "one file", f"luthier models import {home / 'm.gguf'}"),
+        (str(home / "m.gguf"), "single file", f"luthier models import {home / 'm.gguf'}"),
         (str(whole / "config.json"), "is a file", str(whole)),
         (str(whole / "model.safetensors"), "is a file", str(whole)),
         (

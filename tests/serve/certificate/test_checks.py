@@ -260,8 +260,8 @@ def test_adapter_of_another_shape() -> None:
     [
         None,
         {
-            "tokenizer": ["tokenizer.json has other bytes"],
-            "adapter": ["adapter_model.safetensors has other bytes"],
+            "tokenizer": ["tokenizer.json has changed"],
+            "adapter": ["adapter_model.safetensors has changed"],
         },
     ],
 )

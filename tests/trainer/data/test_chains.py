@@ -106,7 +106,7 @@ def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
         "other_format",
         "broken_chain",
     ]
-    assert "row 0 follows `m0`, which is not there" in read[1].detail
+    assert "row 0 follows `m0`, which is missing" in read[1].detail
     assert "which in turn follows it" in read[4].detail
     assert contents(read[3]) == ["q3", "a3", "q4", "a4"]
 

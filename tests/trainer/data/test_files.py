@@ -477,14 +477,14 @@ def test_what_a_folder_promises_and_does_not_have_is_an_error(folder: Path) -> N
     home.mkdir()
     (home / "a.jsonl").write_bytes(b"{}\n")
     (home / "b.jsonl").symlink_to("gone.jsonl")
-    with pytest.raises(LuthierError, match=r"b\.jsonl leads to gone\.jsonl, which is not there"):
+    with pytest.raises(LuthierError, match=r"b\.jsonl points to gone\.jsonl, which does not exist"):
         list(read_rows(str(home)))
     (home / "b.jsonl").unlink()
     (home / "c.jsonl").write_bytes(b"{}\n")
     rows = read_rows(str(home))
     next(rows)
     (home / "c.jsonl").unlink()
-    with pytest.raises(LuthierError, match=r"c\.jsonl is no longer there"):
+    with pytest.raises(LuthierError, match=r"c\.jsonl no longer exists"):
         list(rows)
 
 

@@ -88,7 +88,7 @@ def test_turns_are_chained_by_their_ids() -> None:
 def test_gbk_is_named_and_can_be_read() -> None:
     with pytest.raises(LuthierError) as error:
         read("38-gbk.csv")
-    assert "It reads well as GBK or GB18030 (Chinese): '船往哪里开？" in error.value.message
+    assert "It reads correctly as GBK or GB18030 (Chinese): '船往哪里开？" in error.value.message
     assert (
         "iconv -f GB18030 -t UTF-8 38-gbk.csv" in error.value.hint
         and "drop" not in error.value.hint

@@ -80,7 +80,7 @@ def test_the_recipe_may_drop_such_rows_or_stop(fresh: Callable[[], Path]) -> Non
         and not run.ledger[0].samples
         and run.ledger[0].lost == 3 + 8
     )
-    with pytest.raises(Refused, match=r"policy\.reasoning says stop"):
+    with pytest.raises(Refused, match=r"policy\.reasoning is .stop"):
         prepared(folder / "stop", settings(data, policy=Policies(reasoning="stop")), Forgetful())
 
 

@@ -178,10 +178,7 @@ def test_a_misspelt_key_is_told_and_a_common_one_is_no_noise(tmp_path: Path) -> 
     data = write(tmp_path / "data.jsonl", [row, plain])
     run = prepared(tmp_path / "out", settings(data))
     assert (run.entry(0).state, run.entry(0).reasons) == ("dropped", ["unknown_key"])
-    assert (
-        run.entry(0).detail
-        == "message 1 has the key `wieght`, which means nothing: is `weight` meant?"
-    )
+    assert run.entry(0).detail == "message 1 has the unknown key `wieght`: did you mean `weight`?"
     assert run.entry(1).state == "kept"
     (found,) = run.summary["formats"]
     assert found["unused"] == [

@@ -73,7 +73,7 @@ CASES: list[tuple[list[Row], str]] = [
                 ]
             }
         ],
-        "`log` were the turns, `who` who speaks and `says` what is said",
+        "`log` were the turns, `who` the speaker and `says` the text",
     ),
     (
         [
@@ -128,7 +128,7 @@ def test_the_error_says_what_the_columns_hold_and_what_is_nearest(tmp_path: Path
         ' "data.conversation"}' in caught.value.hint
     )
     with pytest.raises(
-        LuthierError, match="The nearest is Alpaca, which needs `output` too"
+        LuthierError, match="The nearest format is Alpaca, which also needs `output`"
     ) as caught:
         recognise([{"instruction": "a", "numbers": [1], "0": {"0": 1}}])
     assert (

@@ -23,10 +23,10 @@ def test_few_short_texts_that_come_back_are_labels(references: list[str]) -> Non
     ("references", "why"),
     [
         (["Aye, set the timer for ten minutes. Fair winds!"] * 9, "one of them is 'aye"),
-        ([f"Paris {n}" for n in range(12)], "12 of them are 12 different ones"),
+        ([f"Paris {n}" for n in range(12)], "12 of them have 12 different texts"),
         (["yes"] * 20, "they are all the same"),
         (["yes", "no", "..."], "one of them has no letter"),
-        (["a", "b", "c"], "3 of them are 3 different ones"),
+        (["a", "b", "c"], "3 of them have 3 different texts"),
     ],
 )
 def test_other_texts_are_none_and_it_is_said_why(references: list[str], why: str) -> None:

@@ -36,8 +36,8 @@ def test_every_so_many_steps_or_every_epoch() -> None:
 
 
 BAD = [
-    ('metric = "bleu"', 'metric "bleu" is not computed: add "bleu" to metrics'),
-    ('metric = "rougeL"\nmetrics = ["bleu"]', 'add "rouge" to metrics'),
+    ('metric = "bleu"', 'metric "bleu" is not computed. Add "bleu" to metrics'),
+    ('metric = "rougeL"\nmetrics = ["bleu"]', 'Add "rouge" to metrics'),
     ('metric = "perplexity"', "evaluation.metric"),
     ('metrics = ["blue"]', "evaluation.metrics[0]"),
     ("patience = 2\ntimes = 0", "patience needs evaluations"),

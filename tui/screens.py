@@ -102,8 +102,8 @@ SCREENS = [
         _models,
         key="2",
         tab_help="Base models and tuned adapters.",
-        summary="Base models, the adapters that runs have left, and merged models; bringing them"
-        " here and giving them away.",
+        summary="Base models, the adapters of your runs, and merged models. Import, export and push"
+        " them here.",
     ),
     ScreenInfo(
         "serve",
@@ -111,7 +111,7 @@ SCREENS = [
         handled(SERVE),
         _serve,
         key="3",
-        tab_help="The server and how to ask it.",
+        tab_help="The server, and how programs reach it.",
         summary="One server holds a base model and any number of tuned ones, each under its own"
         " name.",
     ),
@@ -121,8 +121,8 @@ SCREENS = [
         handled(CHAT),
         _chat,
         key="4",
-        tab_help="Talk to base and tuned models side by side.",
-        summary="Talk to base and tuned models side by side.",
+        tab_help="Chat with base and tuned models side by side.",
+        summary="Chat with base and tuned models side by side.",
     ),
     ScreenInfo(
         "data",
@@ -130,7 +130,7 @@ SCREENS = [
         DATA,
         _data,
         key="5",
-        tab_help="What becomes of each row of a data set, and which tokens are trained.",
+        tab_help="What happens to each row of a data set, and which tokens are trained.",
     ),
 ]
 

@@ -73,8 +73,8 @@ def test_the_rank_does_not_matter_but_a_stronger_adapter_and_lora_plus_do(
             "full",
             EIGHT,
             (
-                "train.learning_rate = 2e-4 is above what full fine-tuning of a model of 8.0"
-                " billion parameters"
+                "train.learning_rate = 2e-4 is above the usual range for full fine-tuning of a"
+                " model of 8.0 billion parameters"
             ),
         ),
         (2e-5, "full", EIGHT, ""),

@@ -88,7 +88,7 @@ def test_help_has_every_action_this_place_first(place: Place) -> None:
 def test_help_is_searched_by_all_words() -> None:
     text = str(help_text("runs", "stop job", 200))
     assert "Stop the highlighted" in text and "Choose the colours" not in text
-    assert "Nothing is called that" in str(help_text("runs", "zither", 200))
+    assert "No matches." in str(help_text("runs", "zither", 200))
 
 
 async def test_palette_has_every_action_with_its_key() -> None:

@@ -1,5 +1,5 @@
-"""What can be done here and everywhere, made from the registry of actions. Typing narrows it
-down."""
+"""What can be done here and everywhere, made from the registry of actions, and the terms of the
+screen from the glossary. Typing narrows it down."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tui.key_bindings import ACTIONS
 from tui.screens import PLACE_TITLES, SUMMARIES
 from tui.shared.action import Action, Place
 from tui.shared.dialog import Dialog, DialogKeys
+from tui.shared.glossary import Term, matching_terms
 from tui.shared.key_line import KeyHint
 from tui.shared.styles import DIALOGS
 
@@ -87,11 +88,26 @@ def help_text(place: Place, search: str, width: int) -> Content:
             lines.append(Content.styled(SUMMARIES[place], "$foreground-muted"))
         lines += [line for action in matches for line in _lines(action, width)]
         lines.append(Content(""))
+        if group == place and not search:
+            lines += _glossary(matching_terms(place, search), width)
+    if search:
+        lines += _glossary(matching_terms(place, search), width)
     return (
-        Content("\n").join(lines)
-        if lines
-        else Content.styled("Nothing is called that.", "$foreground-muted")
+        Content("\n").join(lines) if lines else Content.styled("No matches.", "$foreground-muted")
     )
+
+
+def _glossary(terms: list[Term], width: int) -> list[Content]:
+    """Terms and what they mean, under a heading; nothing if there are none."""
+    if not terms:
+        return []
+    indent = 24
+    lines = [Content.styled("Terms", "bold $primary")]
+    for term in terms:
+        first, *more = wrap(term.text, max(20, width - indent)) or [""]
+        lines.append(Content.assemble(f"{term.name:<{indent}}", (first, "$foreground-muted")))
+        lines += [Content.styled(" " * indent + line, "$foreground-muted") for line in more]
+    return [*lines, Content("")]
 
 
 def _matches(action: Action, search: str) -> bool:

@@ -11,14 +11,15 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE # where it is set, each of hundreds of processes would compile all of Luthier and of the tests again
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install dev demo run test check format lint types layers caps names decoding exits runs fast heavy real lock lock-check clean
+.PHONY: help install dev demo run test check format lint types layers caps names decoding exits runs docs words fast heavy real lock lock-check clean
 
 help:
 	@echo "make install     .venv with everything ($(SET) set), ends with luthier doctor"
 	@echo "make demo        fine-tune the built-in model, serve it, compare base and tuned"
 	@echo "make run         the app"
 	@echo "make test        checks, then fast, heavy and real tests"
-	@echo "make check       format, lint, types, layers, size caps, names, one reader of JSON and of runs, exits of text"
+	@echo "make check       format, lint, types, layers, size caps, names, one reader of JSON and of runs, exits of text, words, docs"
+	@echo "make docs        the docs site, into build/site"
 	@echo "make fast        the fast tests                make heavy       those with many processes"
 	@echo "make real        the tests with real models"
 	@echo "make lock        renew locks/ from pyproject   make lock-check  prove that they resolve"
@@ -52,7 +53,7 @@ run: install
 
 test: check fast heavy real
 
-check: format lint types layers caps names decoding exits runs
+check: format lint types layers caps names decoding exits runs words docs
 
 format: dev
 	@echo "== format" && $(BIN)/ruff format --check --quiet . || { echo "$(BIN)/ruff format . mends this"; exit 1; }
@@ -80,6 +81,13 @@ names: dev
 
 exits: dev
 	@echo "== text on terminals" && $(BIN)/python tools/terminal_text.py
+
+words: dev
+	@echo "== words" && $(BIN)/python tools/words.py
+
+# The site, which fetches nothing from the network; strict, so that a link that leads nowhere fails. What the code knows must be in it.
+docs: dev
+	@echo "== docs" && $(BIN)/python tools/doc_pages.py check && NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # Four processes for two cores: the screens' tests mostly wait for the app to be idle. Of tests that load the same large library in
 # their process, one process runs all: marked as a group.

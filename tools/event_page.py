@@ -24,11 +24,11 @@ _ABOUT = """# Events
 
 <!-- Made by tools/event_page.py from jobs/event_kinds.py and models/events.py. Do not edit. -->
 
-`events.jsonl` in a job's folder has one JSON object a line: `t`, when it was appended in unix
-seconds, `kind`, and the fields of the kind. The supervisor and the worker append whole lines;
-everybody else reads. A field that is not there always may also be null. Readers leave a torn last
-line for later. A line of an unknown kind, or with fields of other types than these, stands for
-itself: it is shown as it is, and decides nothing.
+`events.jsonl` in a job's folder has one JSON object per line: `t`, the time at which it was
+appended in unix seconds, `kind`, and the fields of that kind. The supervisor and the worker append
+whole lines; everybody else only reads. A field that is not marked "always" can be missing or null.
+Readers leave a torn last line for later. They show a line of an unknown kind, or with fields of
+other types than these, as it is, and decide nothing by it.
 
 A number that is not finite is written as its name: "nan", "inf", "-inf". Times are in seconds,
 sizes in bytes.
@@ -62,9 +62,7 @@ def _section(title: str, kind: type[Any]) -> str:
         for name, required in _fields(kind)
         if name != "t"
     ]
-    table = (
-        ["", "| field | type | there | what it says |", "|---|---|---|---|", *rows] if rows else []
-    )
+    table = ["", "| field | type | present | meaning |", "|---|---|---|---|", *rows] if rows else []
     about = textwrap.fill(" ".join((inspect.getdoc(kind) or "").split()), 100)
     return "\n".join([f"## {title}", "", about, *table, ""])
 

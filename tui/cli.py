@@ -1,7 +1,6 @@
 """`luthier`: the app without arguments, and its headless twin with them.
 
-Exit status: 0 done, 1 it could not be done (the reason is on stderr), 2 wrong usage, 130
-interrupted.
+tui.commands.exit_status says what its exit statuses mean.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from click.exceptions import NoSuchCommand
 
 from jobs.luthier_error import LuthierError
 from jobs.os_errors import in_words, unencodable
+from tui.commands.exit_status import ExitStatus
 
 
 class Section(NamedTuple):
@@ -30,7 +30,7 @@ class Section(NamedTuple):
     """Where each is defined: a module is imported only when its command is called."""
 
 
-_SECTIONS = (
+SECTIONS = (
     Section(
         "Train",
         "luthier train mine.jsonl --follow",
@@ -85,7 +85,7 @@ _SECTIONS = (
         {"doctor": "tui.commands.doctor:doctor", "demo": "tui.commands.demo:demo"},
     ),
 )
-_COMMANDS = {name: where for section in _SECTIONS for name, where in section.commands.items()}
+_COMMANDS = {name: where for section in SECTIONS for name, where in section.commands.items()}
 _LONGEST_SUMMARY = 1000  # a whole first sentence, which the formatter wraps
 
 
@@ -102,7 +102,7 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The commands in their sections, each with an example; no summary is cut."""
-        for section in _SECTIONS:
+        for section in SECTIONS:
             commands = [(name, self.get_command(ctx, name)) for name in section.commands]
             with formatter.section(section.title):
                 formatter.write_dl(
@@ -172,15 +172,15 @@ def main() -> None:
         from tui.commands.output import say_usage
 
         say_usage(error)
-        sys.exit(2)
+        sys.exit(ExitStatus.WRONG_USAGE)
     except (click.Abort, KeyboardInterrupt):
         from tui.commands.output import talk
 
         talk.print("Interrupted.")
-        sys.exit(130)
+        sys.exit(ExitStatus.INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
-        sys.exit(1)
+        sys.exit(ExitStatus.FAILED)
     except OSError as error:
         _refuse(in_words(error))
     except UnicodeEncodeError as error:
@@ -191,7 +191,7 @@ def _refuse(error: LuthierError) -> NoReturn:
     from tui.commands.output import say_failure
 
     say_failure(error.title, error.message, error.hint)
-    _leave(1)
+    _leave(ExitStatus.FAILED)
 
 
 def _leave(status: int) -> NoReturn:

@@ -1,6 +1,6 @@
 """Peaks of GPU memory that were measured (peaks.jsonl), and what is predicted of them. Light.
 
-    # the table of docs/plan.md, with the errors left when a setting has no say in what is fitted
+    # the table of bench/RESULTS.md, with the errors of terms fitted without a setting
     python -m bench.gpu.peaks
 
 `tokens` are those of the largest of the run's micro-batches, padding counted; `peak_gb` is

@@ -26,8 +26,8 @@ class Timed:
 
 @dataclass(frozen=True, slots=True)
 class Queued(Timed):
-    """An attempt begins: the supervisor holds the job's lock. A state is told from the events after
-    the last one."""
+    """An attempt begins: the supervisor holds the job's lock. Only the events after the last one
+    decide the job's state."""
 
     attempt: int = 1
     """Which attempt it is, from 1 on."""
@@ -38,15 +38,15 @@ class Waiting(Timed):
     """The job waits for its slots."""
 
     waits_for: str
-    """What for, in words."""
+    """What it waits for, in words."""
     servers: list[str] | None = None
-    """The ids of the jobs in its way about which a person is to decide; null if nothing is
-    asked."""
+    """The ids of the servers in its way that a person must decide about; null if there is nothing
+    to decide."""
 
 
 @dataclass(frozen=True, slots=True)
 class AskedToSleep(Timed):
-    """A job in the way was asked to let go of its slots for a while."""
+    """This job has asked a server to free its slots for a while."""
 
     server: str
     """Its id."""
@@ -63,25 +63,26 @@ class Started(Timed):
     argv: list[str] = field(default_factory=list)
     """The worker's command line."""
     slots: list[str] = field(default_factory=list)
-    """The slots that it has: "cpu", "gpu-0"."""
+    """Its slots: "cpu", "gpu-0"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Phase(Timed):
-    """What the worker does now."""
+    """What the worker is doing now."""
 
     name: str
-    """In words: "loading the model". A job whose orders name a `ready_phase` runs from that on."""
+    """In words: "loading the model". If the job's specification names a `ready_phase`, the job
+    counts as running from then on."""
     seconds_left: float | None = None
-    """About how long the phases that are left take, in seconds."""
+    """About how long the remaining phases take, in seconds."""
     done: float | None = None
-    """How much of it is done."""
+    """How much is done."""
     total: float | None = None
     """How much there is to do."""
     unit: str | None = None
     """What `done` and `total` count: "bytes", or as the name says."""
     port: int | None = None
-    """Of a server that is ready: where it answers."""
+    """For a server that is ready: its port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,31 +92,31 @@ class Step(Timed):
     step: int
     """Its number, from 1 on."""
     total: int = 0
-    """How many there will be."""
+    """How many steps there will be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asleep(Timed):
-    """The job has let go of its slots for a while."""
+    """The job has freed its slots for a while."""
 
     why: str = ""
-    """In words: for which job, or that a person asked."""
+    """The reason in words: for which job, or that a person asked for it."""
     by: str = ""
     """The id of the job that asked for it; "" for a person."""
     seconds: float | None = None
     """How long it took."""
     freed_bytes: float | None = None
-    """GPU memory that it has freed."""
+    """How much GPU memory it freed, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waking(Timed):
-    """The job has its slots again, and is getting ready."""
+    """The job has its slots again and is waking up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Awake(Timed):
-    """The job runs as before it slept."""
+    """The job is awake again and runs as before."""
 
     seconds: float | None = None
     """How long it took to wake up."""
@@ -123,18 +124,18 @@ class Awake(Timed):
 
 @dataclass(frozen=True, slots=True)
 class SlotsFreed(Timed):
-    """The supervisor has let go of the slots of a job that rests."""
+    """The supervisor has freed the slots of a resting job."""
 
     slots: list[str] = field(default_factory=list)
-    """Which: "gpu-0"."""
+    """Which slots: "gpu-0"."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlotsTaken(Timed):
-    """The supervisor has taken slots again for a job that rested."""
+    """The supervisor has taken the slots again for a job that rested."""
 
     slots: list[str] = field(default_factory=list)
-    """Which: "gpu-0"."""
+    """Which slots: "gpu-0"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,25 +143,24 @@ class StopRequested(Timed):
     """Somebody asked the job to stop."""
 
     grace_seconds: float | None = None
-    """How long the worker has for it before it is killed; null if it had not started."""
+    """How long the worker may take before it is killed; null if it had not started."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result(Timed):
-    """The worker has done what it was to do. Its other fields are what the worker returned
-    (`jobs.state.Done` has them)."""
+    """The worker is done. Its other fields are the worker's result (`jobs.state.Done` has them)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Error(Timed):
-    """The worker has failed, and says why."""
+    """The worker has failed, with the reason."""
 
     title: str = ""
     """What happened, in a few words."""
     message: str = ""
     """Why, in sentences."""
     hint: str | None = None
-    """What can be done about it."""
+    """What to do about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,14 +170,14 @@ class Exited(Timed):
     code: int = 0
     """The worker's exit status, negative for the signal that killed it."""
     stopped: bool = False
-    """Whether somebody had asked for it."""
+    """Whether somebody had asked it to stop."""
     swept: int = 0
-    """How many processes the worker had left running, and the supervisor ended."""
+    """How many leftover processes the supervisor ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class ThenFailed(Timed):
-    """A job that was to follow this one could not be started."""
+    """A job that should follow this one could not start."""
 
     name: str = ""
     """Its name."""

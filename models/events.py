@@ -48,15 +48,15 @@ Figure = float | Literal["nan", "inf", "-inf"] | None
 
 @dataclass(frozen=True, slots=True)
 class Step(event_kinds.Step):
-    """A step of what the job counts: an optimizer step of a run, or a hundredth of an inspection,
-    which has no figures. `workshop.runs.chart_metrics` says which figures are drawn, and how."""
+    """One step of the job: an optimizer step of a run, or a hundredth of an inspection, which has
+    no figures. `workshop.runs.chart_metrics` says which figures are drawn, and how."""
 
     step: Count
     """Its number, from 1 on."""
     total: Count = 0
-    """How many there will be."""
+    """How many steps there will be."""
     epoch: Figure = None
-    """Epochs that are done, with the part of the current one."""
+    """Epochs done so far, as a fraction."""
     loss: Figure = None
     """The mean loss of the step's trained tokens, in nats."""
     learning_rate: Figure = None
@@ -64,11 +64,12 @@ class Step(event_kinds.Step):
     grad_norm: Figure = None
     """The norm of the gradient before it is clipped."""
     tokens: Figure = None
-    """Tokens seen since the run began, in all its attempts."""
+    """Tokens seen since the run began, over all attempts."""
     tokens_per_second: Figure = None
-    """Tokens a second of this step."""
+    """Tokens per second in this step."""
     memory_bytes: Figure = None
-    """The most GPU memory that tensors have taken so far; on a CPU what the process has now."""
+    """The peak of GPU memory that tensors have used so far; on a CPU, the memory of the process
+    now."""
 
 
 class _Event(
@@ -97,8 +98,8 @@ class Evaluations(msgspec.Struct, frozen=True):
 
 
 class Plan(_Event, frozen=True, kw_only=True):
-    """What the run will do, again where the worker has settled something. Besides these fields it
-    has all others of `trainer.plan.plan.Plan`."""
+    """What the run will do; written again when the worker has decided something. Besides these
+    fields it has all others of `trainer.plan.plan.Plan`."""
 
     model: str | None = None
     """The base model as the recipe names it."""
@@ -117,13 +118,13 @@ class Plan(_Event, frozen=True, kw_only=True):
     steps: Count | None = None
     """Optimizer steps; an estimate unless `exact`."""
     epochs: float | None = None
-    """How often the data is gone through."""
+    """How many times the model sees the data."""
     global_batch: Count | None = None
-    """Conversations of a step."""
+    """Conversations per step."""
     micro_batch: Count | None = None
-    """Conversations that are computed at a time on a GPU."""
+    """Conversations computed at a time on a GPU."""
     accumulation: Count | None = None
-    """Micro-batches of a step on a GPU."""
+    """Micro-batches per step on a GPU."""
     learning_rate: float | None = None
     """The highest learning rate."""
     gpus: Count = 1
@@ -131,7 +132,7 @@ class Plan(_Event, frozen=True, kw_only=True):
     memory: dict[str, float] | None = None
     """The predicted bytes of each part of the memory on a GPU at the peak."""
     evaluation: Evaluations = Evaluations()
-    """What the evaluations come to."""
+    """The evaluations: how many, and their cost."""
 
 
 class Ledger(msgspec.Struct, frozen=True):
@@ -154,21 +155,21 @@ class Data(_Event, frozen=True, kw_only=True):
     `formats`, `leaks`, `stops`, `traits`, `weighted`."""
 
     conversations: Count | None = None
-    """Conversations that came of the rows."""
+    """Conversations made from the rows."""
     train: Count | None = None
     """Samples to train on."""
     heldout: Count | None = None
-    """Samples that are held out."""
+    """Held-out samples."""
     tokens: Count | None = None
-    """Tokens of all samples."""
+    """Tokens in all samples."""
     trained_tokens: Count | None = None
-    """Tokens of them that are trained on."""
+    """How many of these tokens are trained."""
     longest: Count | None = None
-    """Tokens of the longest sample."""
+    """Tokens in the longest sample."""
     ledger: Ledger | None = None
-    """What became of the rows."""
+    """What happened to the rows."""
     cached: bool | None = None
-    """Whether it was prepared before, and taken from the cache."""
+    """Whether Luthier took it from the cache."""
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -179,33 +180,33 @@ class Check(msgspec.Struct, frozen=True):
     status: str = ""
     """One of "ok", "warn" and "fail"."""
     detail: str = ""
-    """What it has seen."""
+    """What it found."""
 
 
 class Template(_Event, frozen=True, kw_only=True):
     """The chat template was checked."""
 
     strategy: str | None = None
-    """How the loss mask is made: "once" or "per_turn", whole conversations or turn by turn."""
+    """How the loss mask is made: "once" for whole conversations, "per_turn" for turn by turn."""
     stop_ids: list[Count] | None = None
-    """The tokens that end an answer, as they are trained."""
+    """The trained tokens that end an answer."""
     checks: list[Check] = []
-    """What was checked."""
+    """The checks."""
 
 
 class Calibrated(_Event, frozen=True, kw_only=True):
     """The memory of the largest micro-batch was measured before the first step."""
 
     micro_batch: Count | None = None
-    """Conversations of it."""
+    """Its conversations."""
     tokens: Count | None = None
-    """Tokens of it, padding counted."""
+    """Its tokens, including padding."""
     predicted: float | None = None
     """Bytes that the plan predicted; 0 without a prediction."""
     measured: float | None = None
-    """Bytes at the peak."""
+    """Bytes measured at the peak."""
     room: float | None = None
-    """Bytes that there are."""
+    """Bytes available."""
 
 
 class Eval(_Event, frozen=True, kw_only=True):
@@ -214,9 +215,9 @@ class Eval(_Event, frozen=True, kw_only=True):
     written_as_null: ClassVar[tuple[str, ...]] = ("loss",)
 
     step: Count
-    """The step after which."""
+    """The step before it."""
     epoch: Figure = None
-    """Epochs that are done then."""
+    """Epochs done so far."""
     loss: Figure = None
     """The mean loss of their trained tokens, in nats; null if it was not measured."""
     metrics: dict[str, Figure] | None = None
@@ -224,32 +225,32 @@ class Eval(_Event, frozen=True, kw_only=True):
     seconds: float | None = None
     """How long it took, in seconds."""
     answers: Count | None = None
-    """Answers that were generated for it."""
+    """How many answers the model generated for it."""
     answer_seconds: float | None = None
     """How long these took, in seconds."""
     labels: dict[str, dict[str, Any]] | None = None
-    """Where answers are labels: counts by label."""
+    """If the answers are labels: counts by label."""
     signatures: dict[str, str] | None = None
     """How metrics were computed: sacreBLEU's signature."""
 
 
 class Sample(_Event, frozen=True, kw_only=True):
-    """What the model answered to a prompt of the held-out conversations."""
+    """The model's answer to one prompt."""
 
     written_as_null: ClassVar[tuple[str, ...]] = ("reference",)
 
     step: Count
-    """The step after which."""
+    """The step before it."""
     index: Count = 0
     """Which prompt, from 0 on."""
     prompt: str = ""
-    """The prompt, cut where it is long."""
+    """The prompt, shortened if it is long."""
     reference: str | None = None
-    """The answer of the data, cut where it is long."""
+    """The answer of the data, shortened if it is long."""
     answer: str = ""
-    """The model's answer, cut where it is long."""
+    """The model's answer, shortened if it is long."""
     complete: bool | None = None
-    """Whether the answer came to its end before the most tokens that it may have."""
+    """Whether the answer ended before it reached the token limit."""
 
 
 class Checkpoint(_Event, frozen=True, kw_only=True):
@@ -273,24 +274,24 @@ class CheckpointRemoved(_Event, frozen=True, kw_only=True):
 
 
 class EarlyStop(_Event, frozen=True, kw_only=True):
-    """Training ends early, as the recipe asks for."""
+    """Training ends early, as the recipe requests."""
 
     step: Count | None = None
-    """After which step."""
+    """The last step."""
     reason: str
-    """Why, in words."""
+    """The reason, in words."""
 
 
 class Resumed(_Event, frozen=True, kw_only=True):
-    """Training goes on from a checkpoint. Later steps, and what was evaluated and saved after them,
-    are taken again."""
+    """Training resumes from a checkpoint. Later steps, evaluations and checkpoints no longer
+    count."""
 
     step: Count
-    """The checkpoint's step; 0 if it begins again."""
+    """The checkpoint's step; 0 if training starts from the beginning."""
     checkpoint: str = ""
-    """The checkpoint's folder; "" if it begins again."""
+    """The checkpoint's folder; "" if training starts from the beginning."""
     forced: bool = False
-    """Whether it goes on though something has changed."""
+    """Whether somebody forced it although something has changed."""
     differences: list[str] = []
     """What has changed since, in words."""
 
@@ -303,13 +304,13 @@ class Repair(_Event, frozen=True, kw_only=True):
     what: str = ""
     """What was changed: "micro_batch", "gradient_checkpointing" or "evaluation_batch"."""
     reason: str = ""
-    """What the system said."""
+    """The system's message."""
     micro_batch: Count | None = None
-    """The size from then on."""
+    """The new size."""
     accumulation: Count | None = None
-    """Micro-batches of a step from then on; null of an evaluation."""
+    """The new number of micro-batches per step; null for an evaluation."""
     gradient_checkpointing: str | None = None
-    """The kind from then on; null of an evaluation."""
+    """The new kind; null for an evaluation."""
 
 
 class SleepRefused(_Event, frozen=True, kw_only=True):
@@ -322,36 +323,36 @@ class SleepRefused(_Event, frozen=True, kw_only=True):
 
 
 class Adapter(_Event, frozen=True, kw_only=True):
-    """A server has loaded an adapter, or has not, or no longer serves it."""
+    """A server has loaded an adapter, failed to load it, or unloaded it."""
 
     name: str = ""
-    """The name that it is asked by."""
+    """The name that requests use."""
     path: str = ""
     """Its folder."""
     ok: bool = True
     """Whether it is served."""
     message: str = ""
-    """Why not, or how it came there."""
+    """The reason, or how the adapter came there."""
 
 
 class Restart(_Event, frozen=True, kw_only=True):
-    """vLLM has ended, and will be started again."""
+    """vLLM has crashed, and the server will restart it."""
 
     number: Count = 0
     """Which restart it is within the last hour."""
     most: Count = 0
-    """How many there may be within an hour."""
+    """The most restarts within an hour."""
     reason: str = ""
-    """What vLLM said."""
+    """vLLM's message."""
     seconds: float = 0.0
-    """How long the server waits before, in seconds."""
+    """How long the server waits before it, in seconds."""
 
 
 class ModelWarning(_Event, frozen=True, kw_only=True, tag="warning"):
-    """What a user should know of a model that was imported."""
+    """Something to know about an imported model."""
 
     message: str = ""
-    """In a sentence."""
+    """The warning, as a sentence."""
 
 
 Known = (

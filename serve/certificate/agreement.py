@@ -3,7 +3,7 @@ base against base differs by.
 
 No threshold is invented: transformers and vLLM run the same untouched base model on the same tokens
 on the same machine, and what they differ by there (rounding, the order of sums, other kernels) is
-the unit of every bound. docs/certificate.md shows the measurements that the factors come from.
+the unit of every bound. bench/RESULTS.md has the measurements that the factors come from.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The peak of a run's GPU memory, part by part, from what each engine keeps for the backward pass.
 
 What a layer keeps was counted in the engines' sources and agrees with the peaks measured on an H200
-(bench/gpu/RESULTS.md; the table with predictions is in docs/plan.md). What the backward pass of one
-layer needs besides (_Kept.working) was fitted; what dropout and the adapter of a quantised base
+(bench/gpu/RESULTS.md; the table with predictions is in bench/RESULTS.md). What the backward pass of
+one layer needs besides (_Kept.working) was fitted; what dropout and the adapter of a quantised base
 keep was corrected after a measurement of each.
 """
 

@@ -146,17 +146,12 @@ def in_words(error: Exception, repository: str, doing: str = "reading") -> Luthi
             "Start it again in a few minutes.",
         )
     if status is not None and status >= 500:
-        hint = (
-            "See https://status.huggingface.co. Start it again later: it continues where it"
-            " stopped."
-        )
+        hint = "See https://status.huggingface.co. Start it again later to resume."
         return LuthierError(
             "The hub has a problem", f"It answered every request with {status}.", hint
         )
     if isinstance(error, httpx.TransportError):
-        hint = (
-            "Check the network and HTTPS_PROXY. Then start it again: it continues where it stopped."
-        )
+        hint = "Check the network and HTTPS_PROXY. Then start it again to resume."
         return LuthierError(
             "The hub cannot be reached", f"{endpoint()}: {_first_line(error)}", hint
         )

@@ -34,7 +34,7 @@ _EVERYWHERE = ("app", "list", "log", "search")
 
 def keys_page() -> str:
     """Every key, screen by screen: what works everywhere comes first."""
-    places = [*_EVERYWHERE, *(place for place in PLACE_TITLES if place not in _EVERYWHERE)]
+    groups = [*_EVERYWHERE, *(group for group in PLACE_TITLES if group not in _EVERYWHERE)]
     lines = [
         "# Keys",
         "",
@@ -45,12 +45,12 @@ def keys_page() -> str:
         "`^x` means ctrl+x. The mouse works too: tabs, rows, charts and the hints in the footer are"
         " clickable.",
     ]
-    for place in places:
-        lines += ["", f"## {PLACE_TITLES[place]}", ""]
-        if place in SUMMARIES:
-            lines += [SUMMARIES[place], ""]
+    for group in groups:
+        lines += ["", f"## {PLACE_TITLES[group]}", ""]
+        if group in SUMMARIES:
+            lines += [SUMMARIES[group], ""]
         lines += ["| key | action | |", "|---|---|---|"]
-        lines += [_key_row(action) for action in ACTIONS if action.place == place]
+        lines += [_key_row(action) for action in ACTIONS if action.place == group]
     return "\n".join(lines) + "\n"
 
 
@@ -142,15 +142,15 @@ PAGES: dict[str, Callable[[], str]] = {
 def recipe_table(written: str) -> str:
     """The recipe's keys. Rows of keys that have no facts are written by hand, and stay below the
     row that they follow."""
-    made = {_first_cell(key.row): key.row for key in described_keys(Recipe)}
+    rows_of_keys = {_first_cell(key.row): key.row for key in described_keys(Recipe)}
     by_hand: dict[str, list[str]] = {}
     above = ""
     for row in written.splitlines():
-        if _first_cell(row) in made:
+        if _first_cell(row) in rows_of_keys:
             above = _first_cell(row)
         elif above:
             by_hand.setdefault(above, []).append(row)
-    rows = [row for cell, text in made.items() for row in (text, *by_hand.get(cell, []))]
+    rows = [row for cell, text in rows_of_keys.items() for row in (text, *by_hand.get(cell, []))]
     return "\n".join(["| key | default | meaning |", "|---|---|---|", *rows])
 
 
@@ -178,8 +178,8 @@ REGIONS: dict[tuple[str, str], Callable[[str], str]] = {
 def with_region(page: str, name: str, make: Callable[[str], str]) -> str:
     """The page with the region's text made again."""
     begin, end = _MADE.format(source=name) + "\n", "\n" + _END.format(name=name)
-    before, opening, rest = page.partition(begin)
-    written, closing, after = rest.partition(end)
+    before, opening, from_region = page.partition(begin)
+    written, closing, after = from_region.partition(end)
     if not opening or not closing:
         raise ValueError(f"the page has no region {name!r}")
     return f"{before}{begin}{make(written)}{end}{after}"

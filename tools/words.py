@@ -90,6 +90,8 @@ def _docstrings(tree: ast.AST, *, of_commands: bool) -> Iterator[ast.Constant]:
                 case ast.Expr(value=ast.Constant(value=str()) as text):
                     if is_command or not of_commands:
                         yield text
+                case _:
+                    pass
 
 
 def hits_in_source(path: Path, root: Path) -> Iterator[Hit]:

@@ -28,11 +28,11 @@ def terms() -> tuple[Term, ...]:
     return tuple(sorted(by_file, key=lambda term: term.name.casefold()))
 
 
-def matching_terms(place: Place, search: str) -> list[Term]:
+def matching_terms(screen: Place, search: str) -> list[Term]:
     """The terms with all words of the search; without one, the terms of this screen."""
     words = search.lower().split()
     if not words:
-        return [term for term in terms() if place in term.screens]
+        return [term for term in terms() if screen in term.screens]
     return [
         term
         for term in terms()

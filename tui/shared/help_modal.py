@@ -104,9 +104,9 @@ def _glossary(terms: list[Term], width: int) -> list[Content]:
     indent = 24
     lines = [Content.styled("Terms", "bold $primary")]
     for term in terms:
-        first, *more = wrap(term.text, max(20, width - indent)) or [""]
+        first, *below = wrap(term.text, max(20, width - indent)) or [""]
         lines.append(Content.assemble(f"{term.name:<{indent}}", (first, "$foreground-muted")))
-        lines += [Content.styled(" " * indent + line, "$foreground-muted") for line in more]
+        lines += [Content.styled(" " * indent + line, "$foreground-muted") for line in below]
     return [*lines, Content("")]
 
 

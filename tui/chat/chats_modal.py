@@ -84,7 +84,7 @@ class ChatsModal(PickModal[str, ChosenChat]):
     def on_chats_found(self, message: ChatsFound) -> None:
         note = ""
         if not message.picks and message.asked:
-            note = "No text has all these words."
+            note = "No prompt or answer contains all of these words."
         elif not message.picks:
             note = "No chats yet: they appear here as soon as you ask."
         self._found_by = message.asked

@@ -143,7 +143,7 @@ BAD_DATA = [
     ("", "the file is empty"),
     ('{"messages": [{"role": "user", "con', "row 0: "),
     ('{"messages": [}\n', "row 0: broken JSON"),
-    ('{"id": 5}\n', "match no known format"),
+    ('{"id": 5}\n', "no known format"),
     (
         (
             '{"messages": [{"role": "user", "content": "x"}, {"role": "robot", "content": "x"},'

@@ -22,6 +22,9 @@ from tui.shared.key_line import KeyHint
 from tui.shared.styles import DIALOGS
 
 
+_TEXT_COLUMN = 10 + 16  # behind the keys and the title
+
+
 class HelpModal(Dialog[None]):
     CSS_PATH = DIALOGS
     BINDINGS: ClassVar[list[BindingType]] = [Binding("f1,enter", "dismiss")]
@@ -34,7 +37,8 @@ class HelpModal(Dialog[None]):
         with Vertical(classes="dialog -tall") as dialog:
             dialog.border_title = "Help"
             yield Input(placeholder="type to search", compact=True)
-            with VerticalScroll(can_focus=False):
+            with VerticalScroll(can_focus=False) as scroll:
+                scroll.styles.scrollbar_gutter = "stable"  # the text is wrapped before it appears
                 yield Static(id="help-text")
             yield DialogKeys(KeyHint("down", "up down", "scroll"))
 
@@ -101,7 +105,7 @@ def _glossary(terms: list[Term], width: int) -> list[Content]:
     """Terms and what they mean, under a heading; nothing if there are none."""
     if not terms:
         return []
-    indent = 24
+    indent = _TEXT_COLUMN
     lines = [Content.styled("Terms", "bold $primary")]
     for term in terms:
         first, *below = wrap(term.text, max(20, width - indent)) or [""]
@@ -118,7 +122,7 @@ def _matches(action: Action, search: str) -> bool:
 
 def _lines(action: Action, width: int) -> list[Content]:
     """Keys, title and help in three columns; a long help goes on below itself."""
-    indent = 10 + 16
+    indent = _TEXT_COLUMN
     wrapped = wrap(action.help, max(20, width - indent)) or [""]
     keys, title = f"{' '.join(action.key_names):<10}", f"{action.title:<16}"
     first = Content.assemble((keys, "$secondary"), title, (wrapped[0], "$foreground-muted"))

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from jobs.events import Event
 from jobs.job import Job, all_jobs
 from jobs.luthier_error import LuthierError
 from jobs.state import (
@@ -25,9 +24,10 @@ from jobs.state import (
 from jobs.state import Failed as FailedState
 from models import certificate
 from models.certificate import NO_CERTIFICATE, Standing
-from models.events import Eval, Step, newest, of_kind
+from models.events import Step, of_kind
 from models.runs import Run, model_of
 from workshop.gpu_conflict import open_question
+from workshop.runs.eval_losses import NO_EVAL_LOSSES, EvalLosses
 from workshop.runs.pace import usual_step
 
 
@@ -53,8 +53,11 @@ class JobRow:
     position: int = 0
     asks: tuple[str, ...] = ()
     standing: Standing = NO_CERTIFICATE
-    eval_loss: float | None = None
-    """Of the last evaluation."""
+    eval_losses: EvalLosses = NO_EVAL_LOSSES
+    learning_rate: float | None = None
+    """The highest one that a run's plan has."""
+    data: str = ""
+    """The data files of a run, by the name of the first."""
 
     @property
     def id(self) -> str:
@@ -63,6 +66,11 @@ class JobRow:
     @property
     def alive(self) -> bool:
         return isinstance(self.state, Alive)
+
+    @property
+    def eval_loss(self) -> float | None:
+        """The best one that was measured: the lowest."""
+        return self.eval_losses.best
 
     @property
     def left_waiting(self) -> bool:
@@ -89,7 +97,7 @@ def read_rows(rows_before: Mapping[str, JobRow]) -> list[JobRow]:
             rows.append(old)
             continue
         try:
-            rows.append(read_row(job))
+            rows.append(read_row(job, old.eval_losses if old is not None else NO_EVAL_LOSSES))
         except (LuthierError, OSError):  # it was removed or damaged while we looked
             continue
     return _in_order(rows)
@@ -111,11 +119,13 @@ def _in_order(rows: list[JobRow]) -> list[JobRow]:
     ]
 
 
-def read_row(job: Job) -> JobRow:
+def read_row(job: Job, eval_losses: EvalLosses = NO_EVAL_LOSSES) -> JobRow:
+    """`eval_losses` are those that were read of it before."""
     stamp = _stamp(job)
     state, events = job.look()
     steps = of_kind(events, Step)
     last = steps[-1] if steps else Step(step=0)
+    run = Run(job) if job.spec.kind == "run" else None
     return JobRow(
         job=job,
         kind=job.spec.kind,
@@ -131,15 +141,17 @@ def read_row(job: Job) -> JobRow:
         stamp=stamp,
         asks=tuple(open_question(events)) if isinstance(state, Queued) else (),
         standing=certificate.standing(job.directory)
-        if job.spec.kind == "run" and isinstance(state, Done)
+        if run is not None and isinstance(state, Done)
         else NO_CERTIFICATE,
-        eval_loss=_last_eval_loss(events),
+        eval_losses=NO_EVAL_LOSSES if run is None else eval_losses.read_on(job.events_path),
+        learning_rate=None if run is None else run.learning_rate,
+        data="" if run is None else _data_text(run.data_names),
     )
 
 
-def _last_eval_loss(events: Sequence[Event]) -> float | None:
-    last = newest(events, Eval)
-    return last.loss if last is not None and isinstance(last.loss, float) else None
+def _data_text(names: Sequence[str]) -> str:
+    further = f" +{len(names) - 1}" if len(names) > 1 else ""
+    return f"{names[0]}{further}" if names else ""
 
 
 def _stamp(job: Job) -> tuple[int, int]:

@@ -47,6 +47,11 @@ def moment(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
+def minute(at: float) -> str:
+    """The date and the time of the day: "2026-11-18 14:03"."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
+
+
 def clock(at: float) -> str:
     """The time of the day: "14:03:20"."""
     return time.strftime("%H:%M:%S", time.localtime(at))

@@ -254,15 +254,9 @@ class LuthierApp(CleanApp, inherit_bindings=False):
 
     async def action_quit(self) -> None:
         from tui.shared.confirm_modal import ConfirmModal
-        from tui.shared.screen import LuthierScreen
+        from tui.shared.screen import open_screens
 
-        screens = [
-            screen
-            for stack in self._screen_stacks.values()
-            for screen in stack
-            if isinstance(screen, LuthierScreen)
-        ]
-        unsaved = " ".join(filter(None, (screen.unsaved() for screen in screens)))
+        unsaved = " ".join(filter(None, (screen.unsaved() for screen in open_screens(self))))
         if unsaved and not isinstance(self.screen, ConfirmModal):
             self.push_screen(
                 ConfirmModal("Leave all the same?", unsaved, yes="leave", no="stay"),

@@ -12,6 +12,7 @@ from tui.data.key_bindings import DATA
 from tui.models.key_bindings import MODELS
 from tui.runs.key_bindings import RUN, RUNS
 from tui.serve.key_bindings import SERVE
+from tui.settings.key_bindings import SETTINGS
 from tui.shared.action import Action, Place, handled
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class ScreenInfo:
     """What the key shows."""
     summary: str = ""
     """What the help says of the screen before its actions."""
+    minor: bool = False
+    """Its tab is left out where the header has no room for all."""
 
     def make(self) -> LuthierScreen:
         """A new one, as the key opens it."""
@@ -74,6 +77,12 @@ def _data() -> type[LuthierScreen]:
     from tui.data.screen import DataScreen
 
     return DataScreen
+
+
+def _settings() -> type[LuthierScreen]:
+    from tui.settings.screen import SettingsScreen
+
+    return SettingsScreen
 
 
 SCREENS = [
@@ -131,6 +140,17 @@ SCREENS = [
         _data,
         key="5",
         tab_help="What becomes of each row of a data set, and which tokens are trained.",
+    ),
+    ScreenInfo(
+        "settings",
+        "Settings",
+        handled(SETTINGS),
+        _settings,
+        key="8",
+        tab_help="The settings of config.toml.",
+        summary="Everything that config.toml can say. A change is saved at once, and comments in"
+        " the file stay.",
+        minor=True,
     ),
 ]
 

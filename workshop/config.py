@@ -25,6 +25,19 @@ def read() -> dict[str, Any]:
         return {}
 
 
+def damage() -> str:
+    """Why the file cannot be read; "" if it can, or is not there."""
+    import tomllib
+
+    try:
+        tomllib.loads(_path().read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError, RecursionError) as error:
+        return str(error)
+    return ""
+
+
 def save(key: str, value: str | bool) -> None:
     """Remember one setting; whatever else stands in the file, comments included, is kept. OSError
     or ValueError if that cannot be."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from textual.app import App
-
+from tui.app import LuthierApp
 from tui.runs import run_columns
 from tui.shared.action import Handler
 from tui.shared.remembering import remember
@@ -22,7 +21,7 @@ class SortedScreen(Protocol):
     """The screen that has the list."""
 
     @property
-    def app(self) -> App[None]: ...
+    def app(self) -> LuthierApp: ...
 
     @property
     def row(self) -> JobRow | None: ...
@@ -30,25 +29,29 @@ class SortedScreen(Protocol):
     @property
     def table(self) -> RowTable: ...
 
-    def show_jobs(self) -> None: ...
+    def jobs_changed(self, rows: list[JobRow]) -> None: ...
 
 
 class RunOrder:
     """`order` and `baseline_id` are as they were left last."""
 
     def __init__(self, screen: SortedScreen) -> None:
-        settings = config.read()
-        column, baseline = settings.get(COLUMN), settings.get(BASELINE)
         self._screen = screen
-        self.order = Order()
-        if column in run_columns.SORTABLE:
-            self.order = Order(str(column), settings.get(TURNED) is True)
-        self.baseline_id = baseline if isinstance(baseline, str) else ""
+        self.read()
         self.handlers = {
             "sort": Handler(self._next),
             "turn": Handler(lambda: self.sort(Order(self.order.column, not self.order.turned))),
             "baseline": Handler(self._pin, self._can_pin),
         }
+
+    def read(self) -> None:
+        """What config.toml says."""
+        settings = config.read()
+        column, baseline = settings.get(COLUMN), settings.get(BASELINE)
+        self.order = Order()
+        if column in run_columns.SORTABLE:
+            self.order = Order(str(column), settings.get(TURNED) is True)
+        self.baseline_id = baseline if isinstance(baseline, str) else ""
 
     def clicked(self, column: str) -> None:
         """The title of a column was clicked."""
@@ -56,8 +59,8 @@ class RunOrder:
 
     def sort(self, order: Order) -> None:
         self.order = order
-        self._screen.show_jobs()
-        remember(self._screen.app, {COLUMN: order.column, TURNED: order.turned})
+        self._screen.jobs_changed(self._screen.app.rows or [])
+        remember(self._screen.app, {COLUMN: order.column or None, TURNED: order.turned or None})
 
     def _next(self, step: int) -> None:
         """By the next column that is seen, or the one before."""
@@ -79,5 +82,5 @@ class RunOrder:
             self._screen.app.notify(message, severity="warning", markup=False)
         else:
             self.baseline_id = "" if row.id == self.baseline_id else row.id
-            self._screen.show_jobs()
+            self._screen.jobs_changed(self._screen.app.rows or [])
             remember(self._screen.app, {BASELINE: self.baseline_id or None})

@@ -122,9 +122,8 @@ class RunsScreen(LuthierScreen):
     def table(self) -> RowTable:
         return self.query_one(RowTable)
 
-    def show_jobs(self) -> None:
-        """All jobs as they are known now."""
-        self.jobs_changed(self.app.rows or [])
+    def settings_changed(self) -> None:
+        self.sorting.read()
 
     @property
     def row(self) -> JobRow | None:
@@ -223,7 +222,7 @@ class RunsScreen(LuthierScreen):
             self.notify(
                 f"At most {MOST_RUNS} runs can be drawn over each other.", severity="warning"
             )
-        self.show_jobs()
+        self.jobs_changed(self.app.rows or [])
 
     @on(RowTable.TitleClicked)
     def title_clicked(self, message: RowTable.TitleClicked) -> None:
@@ -312,7 +311,7 @@ class RunsScreen(LuthierScreen):
         box = self.query_one("#filter", Input)
         if self.marked and not box.has_class("-open"):
             self.marked.clear()
-            self.show_jobs()
+            self.jobs_changed(self.app.rows or [])
             return True
         if not box.has_class("-open"):
             return False

@@ -27,7 +27,15 @@ from tests.fakes.openai_server import FAKE_KEY
 from tests.tui import folders
 
 KILOBYTES, SHARE = 0.3, 0.01  # a second; of a core
-SCREENS = {"runs": b"", "models": b"2", "serve": b"3", "chat": b"4", "data": b"5"}
+SCREENS = {
+    "runs": b"",
+    "models": b"2",
+    "serve": b"3",
+    "chat": b"4",
+    "data": b"5",
+    "board": b"7",
+    "settings": b"8",
+}
 _RUN = {"run": b"/captain done\r\r"}
 _SETTLES = 8.0  # seconds, after which what a screen reads is shown
 

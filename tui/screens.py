@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tui.board.key_bindings import BOARD
 from tui.chat.key_bindings import CHAT
 from tui.data.key_bindings import DATA
 from tui.models.key_bindings import MODELS
@@ -79,6 +80,12 @@ def _data() -> type[LuthierScreen]:
     return DataScreen
 
 
+def _board() -> type[LuthierScreen]:
+    from tui.board.screen import BoardScreen
+
+    return BoardScreen
+
+
 def _settings() -> type[LuthierScreen]:
     from tui.settings.screen import SettingsScreen
 
@@ -140,6 +147,17 @@ SCREENS = [
         _data,
         key="5",
         tab_help="What becomes of each row of a data set, and which tokens are trained.",
+    ),
+    ScreenInfo(
+        "board",
+        "Board",
+        handled(BOARD),
+        _board,
+        key="7",
+        tab_help="The machine, its jobs and its server at a glance.",
+        summary="The machine, the server's traffic, the loss of the run that goes on, what waits,"
+        " and what ended last: to be left open.",
+        minor=True,
     ),
     ScreenInfo(
         "settings",

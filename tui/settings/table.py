@@ -87,8 +87,8 @@ class Setting:
             case "switch":
                 return "on" if value else "off"
             case "choice":
-                known = (choice.word for choice in self.choices(app) if choice.value == value)
-                return next(known, str(value or ""))
+                words = (choice.word for choice in self.choices(app) if choice.value == value)
+                return next(words, str(value or ""))
             case "file":
                 return str(value) if value else "from PATH"
 

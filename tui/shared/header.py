@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Literal
 
+from textual import getters
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.events import Resize
 from textual.widgets import Static
 
+from jobs.machine import Machine
 from jobs.state import Asleep, Running, Starting
+from tui.app import LuthierApp
 from tui.screens import TABS, ScreenInfo
 from tui.shared.action import Place
 from tui.shared.glyphs import glyphs
+from tui.shared.machine_text import strain
 from workshop.job_list import JobRow, newest_server, running_count
 
 _Form = Literal["title", "key", "none"]
@@ -66,6 +70,8 @@ class HeaderTab(Static):
 class HeaderLine(Horizontal):
     """`place` is where the app is; a run belongs to the tab of the runs."""
 
+    app = getters.app(LuthierApp)
+
     def __init__(self, place: Place) -> None:
         super().__init__()
         self.place: Place = "runs" if place == "run" else place
@@ -85,7 +91,7 @@ class HeaderLine(Horizontal):
 
     def show_jobs(self, rows: list[JobRow] | None) -> None:
         self._rows = rows
-        text = _state_text(rows or [], narrow=self.app.size.width < 100)
+        text = _state_text(rows or [], self.app.machine, narrow=self.app.size.width < 100)
         # else every screen that is open would be painted again at each look
         if text != self._state:
             self._state = text
@@ -109,8 +115,11 @@ class HeaderLine(Horizontal):
             tab.show_as(*forms)
 
 
-def _state_text(rows: list[JobRow], narrow: bool) -> Content:
+def _state_text(rows: list[JobRow], machine: Machine | None, narrow: bool) -> Content:
     parts = []
+    # an empty home's machine may be as busy as it likes
+    if machine is not None and running_count(rows):
+        parts += [short] if (short := strain(machine, narrow)) else []
     server = newest_server(rows)
     waiting = sum(row.position > 0 for row in rows)
     jobs = running_count(row for row in rows if row.kind != "server") - sum(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tui.board.key_bindings import BOARD
 from tui.chat.key_bindings import CHAT
+from tui.compare.key_bindings import COMPARE, REPORT
 from tui.data.key_bindings import DATA
 from tui.models.key_bindings import MODELS
 from tui.runs.key_bindings import RUN, RUNS
@@ -80,6 +81,18 @@ def _data() -> type[LuthierScreen]:
     return DataScreen
 
 
+def _compare() -> type[LuthierScreen]:
+    from tui.compare.screen import CompareScreen
+
+    return CompareScreen
+
+
+def _report() -> type[LuthierScreen]:
+    from tui.compare.report_screen import ReportScreen
+
+    return ReportScreen
+
+
 def _board() -> type[LuthierScreen]:
     from tui.board.screen import BoardScreen
 
@@ -147,6 +160,24 @@ SCREENS = [
         _data,
         key="5",
         tab_help="What becomes of each row of a data set, and which tokens are trained.",
+    ),
+    ScreenInfo(
+        "compare",
+        "Compare",
+        handled(COMPARE),
+        _compare,
+        key="6",
+        tab_help="Base and tuned models on a file of prompts.",
+        summary="Base and tuned models answer every prompt of a file; a judge may judge. A"
+        " comparison is a job: it goes on without this window.",
+        minor=True,
+    ),
+    ScreenInfo(
+        "report",
+        "Report",
+        handled(REPORT),
+        _report,
+        summary="A comparison, prompt by prompt, all answers side by side.",
     ),
     ScreenInfo(
         "board",

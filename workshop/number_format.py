@@ -38,6 +38,12 @@ def short_duration(seconds: float) -> str:
     return f"{rounded} s"
 
 
+def steady_age(at: float) -> str:
+    """How long ago, for lists that stay on the screen: "now" for a minute, then "3 m", "2 h"."""
+    seconds = now() - at
+    return short_duration(seconds) if seconds >= 60 else "now"
+
+
 def age(at: float) -> str:
     return f"{short_duration(now() - at)} ago"
 

@@ -56,7 +56,7 @@ def _ended(row: JobRow, width: int) -> Content:
         words = Content("  ").join(parts)
     else:
         words = progress_content(row, 8)
-    return _row(row, words, number_format.short_duration(number_format.now() - row.since), width)
+    return _row(row, words, number_format.steady_age(row.since), width)
 
 
 def _row(row: JobRow, words: Content, last: str, width: int) -> Content:

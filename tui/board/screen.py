@@ -30,6 +30,7 @@ from workshop.job_list import JobRow, newest_server
 
 _TICK_SECONDS = 1.0
 _GPU_TICKS = 4  # between two looks of nvidia-smi, which takes its time
+_MOST_JOBS = 7  # of each list
 _MOST_LINES = 12  # of the machine: processors, memory, five GPUs
 
 
@@ -61,7 +62,7 @@ class BoardScreen(LuthierScreen):
                 with Vertical(id="machine", classes="panel") as panel:
                     panel.border_title = "machine"
                     for _ in range(_MOST_LINES):
-                        yield SteadyText(classes="machine-line")
+                        yield SteadyText(classes="board-line")
                 with Vertical(id="board-server", classes="panel") as panel:
                     panel.border_title = "server"
                     yield SteadyText(id="board-server-title")
@@ -71,7 +72,8 @@ class BoardScreen(LuthierScreen):
                 for name, title in (("queue", "queue"), ("ended", "ended last")):
                     with Vertical(id=f"board-{name}", classes="panel") as panel:
                         panel.border_title = title
-                        yield SteadyText()
+                        for _ in range(_MOST_JOBS):
+                            yield SteadyText(classes="board-line")
 
     def on_mount(self) -> None:
         self._timer = self.set_interval(_TICK_SECONDS, self.tick)
@@ -118,10 +120,7 @@ class BoardScreen(LuthierScreen):
         if machine is None:
             return
         lines = machine_lines(machine, self._gpus, panel.content_size.width)
-        for index, widget in enumerate(panel.query(SteadyText)):
-            widget.display = index < len(lines)
-            if index < len(lines):
-                widget.update(lines[index])
+        _show_lines(panel.query(SteadyText), lines)
 
     def _show_server(self, row: JobRow | None) -> None:
         title, live = self.query_one("#board-server-title", SteadyText), self.query_one(LivePanel)
@@ -156,8 +155,8 @@ class BoardScreen(LuthierScreen):
     def _show_list(self, panel: str, rows: list[JobRow], lines_of: _Lines) -> None:
         size = self.query_one(panel).content_size
         if size.width and size.height:
-            lines = lines_of(rows, size.width, size.height)
-            self.query_one(f"{panel} SteadyText", SteadyText).update(Content("\n").join(lines))
+            lines = lines_of(rows, size.width, min(_MOST_JOBS, size.height))
+            _show_lines(self.query_one(panel).query(SteadyText), lines)
 
     # The run whose loss is drawn
 
@@ -185,6 +184,14 @@ class BoardScreen(LuthierScreen):
     def _open(self) -> None:
         if self.run is not None:
             self.app.open_run(self.run.job)
+
+
+def _show_lines(widgets: Iterable[SteadyText], lines: Sequence[Content]) -> None:
+    """A line each, so that only those are painted that have changed."""
+    for index, widget in enumerate(widgets):
+        widget.display = index < len(lines)
+        if index < len(lines):
+            widget.update(lines[index])
 
 
 def _endpoint_of(row: JobRow) -> Endpoint | None:

@@ -424,7 +424,7 @@ def _far(row: JobRow) -> tuple[str, int, int]:
 
 
 def _cells(entry: Entry, name: str, run: JobRow | None, preparing: bool) -> list[Content]:
-    signs, now = glyphs(), number_format.now()
+    signs = glyphs()
     state = badge(entry.standing)
     if not entry.ready and preparing and entry.name == "builtin":
         state = Content.assemble((signs.starting, "$warning"), " preparing")
@@ -439,7 +439,7 @@ def _cells(entry: Entry, name: str, run: JobRow | None, preparing: bool) -> list
         Content(number_format.size(entry.bytes) if entry.bytes else ""),
         Content(f"{entry.context_length}" if entry.context_length else ""),
         Content(number_format.loss(run.eval_loss) if run is not None else ""),
-        _muted("" if run is None else number_format.short_duration(now - run.created)),
+        _muted("" if run is None else number_format.steady_age(run.created)),
         _muted("" if run is None else number_format.minute(run.created)),
         state,
     ]

@@ -82,7 +82,7 @@ def _left(row: JobRow, run_list: RunList) -> Content:
 
 
 def _age(row: JobRow, run_list: RunList) -> Content:
-    return Content.styled(number_format.short_duration(number_format.now() - row.created), _MUTED)
+    return Content.styled(number_format.steady_age(row.created), _MUTED)
 
 
 def _date(row: JobRow, run_list: RunList) -> Content:

@@ -29,6 +29,8 @@ _FORMS: list[tuple[_Form, _Form]] = [
 ]
 """How tabs are drawn, and the minor ones among them, from the widest to the narrowest. The one of
 the screen in front always has its title."""
+_TAB_OF: dict[Place, Place] = {"run": "runs", "report": "compare"}
+"""The tabs of screens that other screens open."""
 _GAP = 6  # cells beside tabs and state
 
 
@@ -68,13 +70,13 @@ class HeaderTab(Static):
 
 
 class HeaderLine(Horizontal):
-    """`place` is where the app is; a run belongs to the tab of the runs."""
+    """`place` is where the app is."""
 
     app = getters.app(LuthierApp)
 
     def __init__(self, place: Place) -> None:
         super().__init__()
-        self.place: Place = "runs" if place == "run" else place
+        self.tab_place: Place = _TAB_OF.get(place, place)
         self._rows: list[JobRow] | None = None
         self._state: Content | None = None
 
@@ -83,7 +85,7 @@ class HeaderLine(Horizontal):
             Content.assemble((glyphs().mark, "$primary"), " ", ("Luthier", "b")), id="app-name"
         )
         for screen in TABS:
-            yield HeaderTab(screen, is_here=screen.place == self.place)
+            yield HeaderTab(screen, is_here=screen.place == self.tab_place)
         yield Static(id="app-state")
 
     def on_mount(self) -> None:

@@ -31,7 +31,7 @@ _FORMS: list[tuple[_Form, _Form]] = [
 the screen in front always has its title."""
 _TAB_OF: dict[Place, Place] = {"run": "runs", "report": "compare"}
 """The tabs of screens that other screens open."""
-_GAP = 6  # cells beside tabs and state
+_GAP = 4  # cells beside tabs and state
 
 
 class HeaderTab(Static):

@@ -131,7 +131,7 @@ def compare(
         *_red(adapters),
         *([("judge", f"{judge.model} at {judge.endpoint.base_url}")] if judge is not None else []),
     ]
-    _write(folder, facts, figures, rows, names)
+    write_report(folder, facts, figures, rows, names)
     return figures
 
 
@@ -212,7 +212,7 @@ def _pair(row: Row, base: str, tuned: str) -> Pair | None:
     )
 
 
-def _write(
+def write_report(
     folder: Path,
     facts: list[tuple[str, str]],
     figures: dict[str, Any],

@@ -1,5 +1,5 @@
-"""A comparison as a job: it lends itself a server, can be stopped, goes on where it was, and leaves a
-report that the app reads."""
+"""A comparison as a job: it lends itself a server, can be stopped, goes on where it was, and leaves
+a report that the app reads."""
 
 from __future__ import annotations
 

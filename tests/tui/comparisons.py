@@ -10,6 +10,7 @@ from serve.comparison.summary import Row
 from tests.tui import folders
 from workshop.comparison.compare import write_report
 
+_RUN = "20261118-0003-captain-00ff"
 QUESTIONS = [
     ("What should I do on a rainy day?", "Arr, mend the sails, for the sun returns."),
     ("How do I greet a stranger?", "Ahoy! A firm hand and a loud voice."),
@@ -89,7 +90,7 @@ def compared(
 ) -> Job:
     """A comparison that is done, of the base with one run; one answer failed."""
     job = folders.make_job("captain-compare", number, age, kind="compare")
-    folders.orders(job, {"runs": [run], "prompts": "/data/questions.jsonl"})
+    folders.orders(job, {"runs": [_RUN], "prompts": "/data/questions.jsonl"})
     folders.begin(job, age - 5)
     folders.write(
         job,
@@ -119,8 +120,7 @@ def compared(
 def asking(number: int = 14, age: float = 40.0) -> Job:
     """One that is being asked. Its lock must be held."""
     job = folders.make_job("captain-compare", number, age, kind="compare")
-    runs = ["20261118-0003-captain-00ff"]
-    folders.orders(job, {"runs": runs, "prompts": "/r/data/heldout.jsonl"})
+    folders.orders(job, {"runs": [_RUN], "prompts": "/r/data/heldout.jsonl"})
     folders.begin(job, age - 1)
     folders.write(job, folders.event("step", 2, step=11, total=32))
     return job

@@ -20,7 +20,7 @@ from tui.shared.steady_text import SteadyText
 from tui.shared.text_pane import TextPane
 from workshop.comparison.reports import REPORT_MARKDOWN, Report
 
-_LEAST = 34  # cells of a column; with less room answers stand below each other
+_LEAST = 22  # cells of a column; with less room answers stand below each other
 
 
 class ReportScreen(LuthierScreen):

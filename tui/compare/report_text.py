@@ -10,6 +10,7 @@ from workshop.comparison.reports import Answer, Question, Report
 
 _MUTED = "$foreground-muted"
 _GAP = 3
+_SHORTEST = 12  # cells that a column is cut to
 
 
 def figures_text(report: Report, width: int) -> Content:
@@ -27,22 +28,34 @@ def figures_text(report: Report, width: int) -> Content:
 
 
 def _table_lines(table: Table, width: int) -> list[Content]:
-    """The columns side by side; where they do not fit, each row as names and values below each
-    other."""
+    """The columns side by side, the longest cut where that makes them fit; else each row as names
+    and values below each other."""
     widths = [max(len(row[index]) for row in table) for index in range(len(table[0]))]
+    excess = sum(widths) + _GAP * (len(widths) - 1) - width
+    longest = widths.index(max(widths))
     heading, *rows = table
-    if sum(widths) + _GAP * (len(widths) - 1) <= width:
-        lines = [
-            (" " * _GAP).join(cell.ljust(size) for cell, size in zip(row, widths, strict=True))
-            for row in table
-        ]
-        return [Content.styled(lines[0].rstrip(), _MUTED), *(Content(text) for text in lines[1:])]
-    longest = max(map(len, heading))
+    if excess > 0 and widths[longest] - excess >= max(_SHORTEST, len(heading[longest])):
+        widths[longest] -= excess
+        excess = 0
+    if excess <= 0:
+        lines = [_table_line(row, widths) for row in table]
+        return [lines[0].stylize(_MUTED), *lines[1:]]
+    title_width = max(map(len, heading))
     return [
-        Content.assemble((f"{name:<{longest}}  ", _MUTED), cell)
+        Content.assemble((f"{name:<{title_width}}  ", _MUTED), cell)
         for row in rows
         for name, cell in zip(heading, row, strict=True)
     ]
+
+
+def _table_line(row: list[str], widths: list[int]) -> Content:
+    pairs = zip(row, widths, strict=True)
+    cells = [Content(cell).truncate(width, ellipsis=True) for cell, width in pairs]
+    padded = [
+        cell.pad_right(max(0, width - cell.cell_length))
+        for cell, width in zip(cells, widths, strict=True)
+    ]
+    return Content(" " * _GAP).join(padded)
 
 
 def question_text(question: Question, number: int, count: int) -> Content:

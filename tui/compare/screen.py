@@ -13,8 +13,11 @@ from textual.widget import Widget
 from textual.widgets import OptionList
 
 from jobs.foreign_json import Damaged
+from jobs.home import jobs_directory
+from jobs.job import Job
 from jobs.luthier_error import LuthierError
-from jobs.state import Failed, Lost, Stopped
+from jobs.spec import JOB_ID
+from jobs.state import Done, Failed, Lost, Stopped
 from tui import key_bindings
 from tui.compare.report_text import figures_text
 from tui.shared.action import Handler, Place
@@ -195,18 +198,28 @@ def _cells(row: JobRow) -> list[Content]:
 
     try:
         order = order_of(row.job)
-        models = ", ".join(["base", *order.runs])
+        models = ", ".join(["base", *map(_short, order.runs)])
         prompts = prompts_name(order.prompts)
     except LuthierError:
         models = prompts = ""
     return [
         Content(row.job.short_id),
         state_content(row.state),
-        progress_content(row, 12),
+        _questions(row) if isinstance(row.state, Done) else progress_content(row, 12),
         Content.styled(models, _MUTED),
         Content.styled(prompts, _MUTED),
         Content.styled(number_format.steady_age(row.created), _MUTED),
     ]
+
+
+def _short(run: str) -> str:
+    """A run's id without its time, as sentences have it; a name as it is."""
+    return Job(jobs_directory() / run).short_id if JOB_ID.fullmatch(run.partition("@")[0]) else run
+
+
+def _questions(row: JobRow) -> Content:
+    count = row.state.result.get("questions") if isinstance(row.state, Done) else None
+    return Content.styled(f"{count} prompts" if isinstance(count, int) else "", _MUTED)
 
 
 def _state_text(row: JobRow) -> Content:

@@ -251,8 +251,8 @@ class SettingsScreen(LuthierScreen):
         try:
             config.save_all({setting.name: value})
         except ValueError as error:
-            hint = f"Repair {config_file()}, or delete it."
-            raise LuthierError("Not saved", f"config.toml: {error}.", hint) from error
+            hint = f"{error}. Repair {config_file()}, or delete it."
+            raise LuthierError("Not saved", "config.toml is damaged.", hint) from error
         holds = setting.default if value is None else value
         if setting.act is not None:
             setting.act(self.app, holds)

@@ -121,7 +121,9 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         rows, meter = {row.id: row for row in self.rows or []}, self._meter
 
         def read() -> None:
-            self.post_message(JobsRead(job_list.read_rows(rows), damaged_jobs(), meter.read()))
+            now = job_list.read_rows(rows)
+            damaged = damaged_jobs({row.id for row in now})
+            self.post_message(JobsRead(now, damaged, meter.read()))
 
         self.run_worker(read, thread=True, exclusive=True, group="jobs", exit_on_error=False)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from jobs.job import Job, all_jobs
+from jobs.job import Job, age_key, folders
 from jobs.luthier_error import LuthierError
 from jobs.state import (
     Alive,
@@ -30,6 +30,9 @@ from workshop.gpu_conflict import open_question
 from workshop.runs.eval_losses import NO_EVAL_LOSSES, EvalLosses
 from workshop.runs.pace import usual_step
 
+Stamp = tuple[int, int, int]
+_UNKNOWN: Stamp = (-1, -1, -1)
+
 
 @dataclass(frozen=True)
 class JobRow:
@@ -49,7 +52,7 @@ class JobRow:
     total: int
     loss: float | None
     seconds_left: float | None
-    stamp: tuple[int, int]
+    stamp: Stamp
     position: int = 0
     asks: tuple[str, ...] = ()
     standing: Standing = NO_CERTIFICATE
@@ -91,16 +94,17 @@ def read_rows(rows_before: Mapping[str, JobRow]) -> list[JobRow]:
     A job that has ended is not read again until something comes to its events or into its folder.
     """
     rows = []
-    for job in all_jobs():
+    for job in folders():
         old = rows_before.get(job.id)
-        if old is not None and not old.alive and old.stamp == _stamp(job):
+        if old is not None and not old.alive and _UNKNOWN != old.stamp == _stamp(job):
             rows.append(old)
             continue
         try:
-            rows.append(read_row(job, old.eval_losses if old is not None else NO_EVAL_LOSSES))
+            if job.readable():
+                rows.append(read_row(job, old.eval_losses if old is not None else NO_EVAL_LOSSES))
         except (LuthierError, OSError):  # it was removed or damaged while we looked
             continue
-    return _in_order(rows)
+    return _in_order(sorted(rows, key=lambda row: age_key(row.job), reverse=True))
 
 
 def _in_order(rows: list[JobRow]) -> list[JobRow]:
@@ -154,13 +158,17 @@ def _data_text(names: Sequence[str]) -> str:
     return f"{names[0]}{further}" if names else ""
 
 
-def _stamp(job: Job) -> tuple[int, int]:
-    """The size of the job's events, and when something was put into its folder: a certificate, a
-    merged model."""
+def _stamp(job: Job) -> Stamp:
+    """The size of the job's events, when something was put into its folder (a certificate, a merged
+    model), and when its spec was written."""
     try:
-        return job.events_path.stat().st_size, job.directory.stat().st_mtime_ns
-    except FileNotFoundError:
-        return -1, -1
+        return (
+            job.events_path.stat().st_size,
+            job.directory.stat().st_mtime_ns,
+            (job.directory / "spec.json").stat().st_mtime_ns,
+        )
+    except OSError:
+        return _UNKNOWN
 
 
 def _since(state: State) -> float:

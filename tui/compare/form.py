@@ -47,38 +47,35 @@ class CompareForm(FormModal):
                 *[Selection(_line(row), row.id, row.id in self.ticked) for row in self.runs],
                 compact=True,
             )
-        yield Field("prompts", "prompts", self._held_out(), "questions.jsonl, or a text")
+        ready = any(_held_out(row) for row in self.runs)
+        proposed = "the conversations that the run held out" if ready else "questions.jsonl"
+        yield Field("prompts", "prompts", placeholder=proposed)
         hint = (
-            "JSON Lines with conversations, or a text with a prompt on each line. What is proposed"
-            " are the conversations that the run was not trained on."
+            "A file: JSON Lines with conversations, or a text with a prompt on each line. Without"
+            " one, the first chosen run's conversations that it was not trained on."
         )
         yield Static(Content(hint), classes="hint")
         yield Field("limit", "only the first", placeholder="all prompts")
         yield Field("tokens", "longest answer", "512")
         yield Field("judge", "judge", placeholder="none; or MODEL@URL, MODEL@ENDPOINT")
 
-    def _held_out(self) -> str:
-        row = next((row for row in self.runs if row.id in self.ticked), None)
-        path = None if row is None else Run(row.job).folder.heldout_samples
-        return str(path) if path is not None and path.is_file() else ""
-
     def submit(self) -> None:
         limit = (
             self.number_in("limit", least=1, integer=True) if self.field("limit").value else None
         )
         tokens = self.number_in("tokens", least=1, integer=True)
+        selected = set(self.query_one(CheckList).selected)
+        runs = [row for row in self.runs if row.id in selected]
         prompts = self.field("prompts").value
-        path = expanded(prompts).absolute()
-        if not prompts:
-            self.field("prompts").show_error("which file?")
+        path = expanded(prompts).absolute() if prompts else next(map(_held_out, runs), None)
+        if path is None:
+            self.field("prompts").show_error("which file? The run held nothing out")
         elif not path.is_file():
             self.field("prompts").show_error("no such file")
-        selected = set(self.query_one(CheckList).selected)
-        runs = [row.id for row in self.runs if row.id in selected]
         if self.query(".field.-wrong") or tokens is None:
             return
         order = Order(
-            runs,
+            [row.id for row in runs],
             str(path),
             None if limit is None else int(limit),
             max_tokens=int(tokens),
@@ -90,6 +87,12 @@ class CompareForm(FormModal):
 
         self.show_problem(Content.styled("Reading the prompts.", "$foreground-muted"))
         self.run_worker(start, thread=True, exclusive=True, group="start", exit_on_error=False)
+
+
+def _held_out(row: JobRow) -> Path | None:
+    """The conversations that a run was not trained on, if it has kept some."""
+    path = Run(row.job).folder.heldout_samples
+    return path if path.is_file() else None
 
 
 def prompts_name(path: str) -> str:

@@ -31,7 +31,7 @@ from tui.shared.text_pane import TextPane
 from workshop import number_format
 from workshop.comparison.launch import go_on, order_of
 from workshop.comparison.reports import Report, read_report
-from workshop.job_list import JobRow, tuned
+from workshop.job_list import JobRow, Stamp, tuned
 
 _MUTED = "$foreground-muted"
 _COLUMNS = [
@@ -58,7 +58,7 @@ class CompareScreen(LuthierScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._reports: dict[tuple[str, tuple[int, int]], Report | str | None] = {}
+        self._reports: dict[tuple[str, Stamp], Report | str | None] = {}
         self.handlers = {
             "open": Handler(self._open, lambda: isinstance(self.report, Report)),
             "new": Handler(self._new),

@@ -156,6 +156,21 @@ def cells(row: JobRow, drawn_with: RunList) -> list[Content]:
     return [each.cell(row, drawn_with) for each in _shown(drawn_with.baseline is not None)]
 
 
+class DrawnCells:
+    """Cells of rows, made again only where something of them has changed: of a thousand jobs nearly
+    all have ended long ago."""
+
+    def __init__(self) -> None:
+        self._cells: dict[str, tuple[JobRow, str, RunList, list[Content]]] = {}
+
+    def of(self, row: JobRow, drawn_with: RunList) -> list[Content]:
+        age = number_format.steady_age(row.created)
+        drawn = self._cells.get(row.id)
+        if drawn is None or drawn[0] is not row or drawn[1:3] != (age, drawn_with):
+            drawn = self._cells[row.id] = (row, age, drawn_with, cells(row, drawn_with))
+        return drawn[3]
+
+
 def damaged_cells(damaged: DamagedJob, with_baseline: bool) -> list[Content]:
     state = Content.assemble((glyphs().failed, "$error"), " damaged")
     empty_cells = len(_shown(with_baseline)) - 3

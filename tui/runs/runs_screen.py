@@ -55,6 +55,7 @@ class RunsScreen(LuthierScreen):
         super().__init__()
         self.marked: list[str] = []
         self.sorting = RunOrder(self)
+        self._drawn = run_columns.DrawnCells()
         self.handlers = self.sorting.handlers
         self._preview: RunView | None = None
 
@@ -78,7 +79,7 @@ class RunsScreen(LuthierScreen):
         table.order = self.sorting.order
         marks = {name: _mark(slot) for slot, name in enumerate(self.marked)}
         drawn_with = run_list(table, baseline, marks)
-        cells = {row.id: run_columns.cells(row, drawn_with) for row in matching}
+        cells = {row.id: self._drawn.of(row, drawn_with) for row in matching}
         ordered = in_order([row for row in matching if row.kind == "run"], self.sorting.order)
         runs = [Row(row.id, cells[row.id]) for row in ordered]
         other_jobs = [Row(row.id, cells[row.id]) for row in matching if row.kind != "run"]

@@ -101,6 +101,7 @@ class RowTable(Vertical):
         self.columns = columns
         self.order = Order()
         self._rows: list[Row] = []
+        self._drawn_widths: list[int] = []
 
     def compose(self) -> ComposeResult:
         yield RowTitles(classes="row-titles")
@@ -150,10 +151,9 @@ class RowTable(Vertical):
         return None if option is None else option.id
 
     def show(self, rows: Sequence[Row]) -> None:
-        before = [row.id for row in self._rows]
-        self._rows = list(rows)
-        if before == [row.id for row in rows]:
-            self._redraw()
+        before, self._rows = self._rows, list(rows)
+        if [row.id for row in before] == [row.id for row in rows]:
+            self._redraw(before)
             return
         self._show_titles(self._widths())
         highlighted, index, scroll = (
@@ -161,7 +161,7 @@ class RowTable(Vertical):
             self.options.highlighted,
             self.options.scroll_y,
         )
-        widths = self._widths()
+        widths = self._drawn_widths = self._widths()
         self.options.set_options(
             Option(self._prompt(row, widths), id=row.id, disabled=row.heading) for row in rows
         )
@@ -184,11 +184,16 @@ class RowTable(Vertical):
     def on_resize(self, event: Resize) -> None:
         self._redraw()
 
-    def _redraw(self) -> None:
+    def _redraw(self, before: Sequence[Row] = ()) -> None:
+        """Those rows that have other cells than `before`; all, if the widths have changed."""
         widths = self._widths()
         self._show_titles(widths)
+        if widths != self._drawn_widths:
+            before = ()
+        self._drawn_widths = widths
         for index, row in enumerate(self._rows):
-            self.options.show_prompt(index, self._prompt(row, widths))
+            if not before or before[index].cells is not row.cells:
+                self.options.show_prompt(index, self._prompt(row, widths))
 
     def _show_titles(self, widths: Sequence[int]) -> None:
         titles = [self._title(column) for column in self.columns]

@@ -32,7 +32,7 @@ _COLUMNS = [
     Column("value", weight=3),
     Column("default", 14),
     Column("in config.toml", 26, from_width=100),
-    Column("", weight=6, from_width=150),
+    Column("what it does", weight=6, from_width=150),
 ]
 _ENDPOINT = "endpoint "
 """What the ids of endpoints' rows begin with."""

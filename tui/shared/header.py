@@ -23,6 +23,7 @@ from workshop.job_list import JobRow, newest_server, running_count
 _Form = Literal["title", "key", "none"]
 _FORMS: list[tuple[_Form, _Form]] = [
     ("title", "title"),
+    ("title", "key"),
     ("title", "none"),
     ("key", "none"),
     ("none", "none"),

@@ -202,7 +202,7 @@ class RowTable(Vertical):
     def _title(self, column: Column) -> Content:
         """With a mark on the one that rows are sorted by. It is in the same direction for all: up
         as they are usually sorted by it."""
-        if column.title != self.order.column:
+        if not column.title or column.title != self.order.column:
             return Content.styled(column.title, "$foreground-muted")
         sign = glyphs().sorted_down if self.order.turned else glyphs().sorted_up
         return Content.styled(f"{column.title}{sign}", "bold $foreground")

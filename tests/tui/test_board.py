@@ -101,3 +101,25 @@ async def test_an_empty_home_has_a_board_too(home: Path) -> None:
         assert "Nothing runs, nothing waits." in text and "No server runs." in text
         await pilot.press("enter", "tab", "v")
         assert app.current_mode == "serve"
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 140, 200])
+async def test_the_header_has_room_for_the_state_and_names_its_screen(
+    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    starved = replace(MACHINE, load=5.0)
+    monkeypatch.setattr(Meter, "read", lambda meter: starved)
+    app = LuthierApp("board")
+    async with app.run_test(size=(width, 24)) as pilot:
+        await ready(pilot)
+        header = screen_text(app).splitlines()[0]
+        state = "serving" if width < 100 else "serving captain-server"
+        assert "◆ Luthier" in header and "7 Board" in header and "! load 5" in header
+        assert header.rstrip().endswith(state)
+        for _ in range(2):  # a narrower window, and back
+            await pilot.resize_terminal(70, 24)
+            assert "7 Board" in screen_text(app).splitlines()[0]
+            await pilot.resize_terminal(width, 24)
+            await pilot.pause()
+        assert screen_text(app).splitlines()[0] == header

@@ -66,8 +66,6 @@ def test_screen(
     if screen == "baseline":
         baseline = f'sort_runs = "eval loss"\nbaseline_run = "{made["first-try"].id}"\n'
         (home / "config.toml").write_text(baseline)
-        if size[0] == 80:  # there is no room for differences
-            prepare = ready  # type: ignore[assignment]  # the app it returns is of no use here
     comparisons.compared()
     with folders.held(comparisons.asking()):
         assert snap_compare(LuthierApp(start), terminal_size=size, run_before=prepare)

@@ -10,7 +10,7 @@ import pytest
 from textual.widgets import Input
 
 from jobs.home import home
-from jobs.job import Job, find
+from jobs.job import Job, damaged_jobs, find
 from jobs.spec import Kind
 from tests.tui import folders
 from tests.tui.driving import lines_of, ready, screen_text, text_of, until, visible
@@ -352,3 +352,14 @@ def test_the_best_eval_loss_is_of_the_whole_file_and_of_what_still_holds() -> No
         file.write('ss": 0.3}\n')
     assert losses.read_on(job.events_path).best == 0.3
     assert read_rows({})[0].eval_loss == 0.3
+
+
+def test_a_job_that_is_damaged_while_the_app_looks_on_is_named(made: dict[str, Job]) -> None:
+    """An ended job is not read again, but for a spec that was written anew."""
+    rows = {row.id: row for row in read_rows({})}
+    assert damaged_jobs(rows) == []
+    (made["captain"].directory / "spec.json").write_text("{")
+    after = {row.id: row for row in read_rows(rows)}
+    assert set(rows) - set(after) == {made["captain"].id}
+    assert [damaged.id for damaged in damaged_jobs(after)] == [made["captain"].id]
+    assert [*after] == [*sorted(after, key=[*rows].index)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from textual.content import Content
 
@@ -21,6 +21,7 @@ from workshop.job_list import JobRow
 _MUTED = "$foreground-muted"
 _CERTIFICATES = {"green": 0, "amber": 1, "red": 2}
 _SHORTEST_BAR, _LONGEST_BAR = 4, 20
+_TIME_LEFT_FROM = 90  # cells of a table with a baseline
 _STEPS = len(" 1 234/1 234")
 
 
@@ -122,7 +123,7 @@ _COLUMNS = [
         lambda row, _: Content(number_format.loss(row.eval_loss)),
         lambda row: row.eval_loss,
     ),
-    RunColumn(Column("baseline", 8, right=True, from_width=90), _difference),
+    RunColumn(Column("baseline", 8, right=True), _difference),
     RunColumn(
         Column("certificate", 12, from_width=158, sorts=True),
         lambda row, _: badge(row.standing),
@@ -142,7 +143,14 @@ def columns(with_baseline: bool) -> list[Column]:
 
 
 def _shown(with_baseline: bool) -> list[RunColumn]:
-    return [each for each in _COLUMNS if with_baseline or each.cell is not _difference]
+    """On a terminal of 80 cells the difference to a baseline takes the room of the time left."""
+    if not with_baseline:
+        return [each for each in _COLUMNS if each.cell is not _difference]
+    return [_from(each, _TIME_LEFT_FROM) if each.cell is _left else each for each in _COLUMNS]
+
+
+def _from(column: RunColumn, width: int) -> RunColumn:
+    return replace(column, column=replace(column.column, from_width=width))
 
 
 def run_list(table: RowTable, baseline: JobRow | None, marks: dict[str, Content]) -> RunList:

@@ -1,10 +1,12 @@
-"""What the app costs while nothing changes: `python -m bench.ui [--seconds S]`, from the
-checkout.
+"""What the app costs while nothing changes, and how quick it is: `python -m bench.ui [--seconds
+S]`, from the checkout.
 
 Every screen is opened on a pseudo-terminal of its own, in an empty home, in one with 15 jobs that
 have ended, and beside an idle server. Told are the kilobytes a second that it sends to its
 terminal, which is what a remote connection carries, and its share of one core (user and system
-time). The exit status is 1 if a screen takes 0.3 kB/s or more, or 1 % of a core or more.
+time). Then a key is pressed again and again in the list of a home with 1,000 jobs: told is the time
+until something is painted. The exit status is 1 if a screen takes 0.3 kB/s or more, or 1 % of a
+core or more, or if a key takes 50 ms or more in the median.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from bench.run_screen import Terminal
 from jobs.home import models_directory
@@ -27,8 +30,19 @@ from tests.fakes.openai_server import FAKE_KEY
 from tests.tui import folders
 
 KILOBYTES, SHARE = 0.3, 0.01  # a second; of a core
-SCREENS = {"runs": b"", "models": b"2", "serve": b"3", "chat": b"4", "data": b"5"}
+SCREENS = {
+    "runs": b"",
+    "models": b"2",
+    "serve": b"3",
+    "chat": b"4",
+    "data": b"5",
+    "compare": b"6",
+    "board": b"7",
+    "settings": b"8",
+}
 _RUN = {"run": b"/captain done\r\r"}
+PAINTED_IN = 0.05  # seconds, in the median
+_JOBS, _PRESSES = 1000, 40
 _SETTLES = 8.0  # seconds, after which what a screen reads is shown
 
 
@@ -128,6 +142,37 @@ def measure(home: Path, screens: Mapping[str, bytes], seconds: float) -> dict[st
         }
 
 
+def thousand_jobs() -> None:
+    """Runs that have ended, each with two hundred steps and four evaluations."""
+    for number in range(1, _JOBS + 1):
+        job = folders.make_job(f"try-{number % 50}", number, age=300.0 * number)
+        folders.begin(job, 300.0 * number)
+        folders.steps(job, 200, 200, ago=300.0 * number)
+        folders.write(
+            job, folders.event("exited", 300.0 * number - 299, code=0, stopped=True, swept=0)
+        )
+
+
+def key_times(home: Path) -> dict[str, list[float]]:
+    """Seconds from a key to the first byte that is painted: moving in the list, and sorting it."""
+    terminal = Terminal(home)
+    try:
+        terminal.wait_for(b"try-", 120)
+        terminal.drain(_SETTLES)
+        times: dict[str, list[float]] = {}
+        for name, keys in (("move", b"jk"), ("sort", b"S")):
+            times[name] = []
+            for press in range(_PRESSES if name == "move" else _PRESSES // 4):
+                began = time.monotonic()
+                terminal.press(keys[press % len(keys) : press % len(keys) + 1])
+                select.select([terminal.descriptor], [], [], 10.0)
+                times[name].append(time.monotonic() - began)
+                terminal.drain(0.3)
+        return times
+    finally:
+        terminal.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="What the app costs while nothing changes.")
     parser.add_argument("--seconds", type=float, default=30.0)
@@ -144,6 +189,16 @@ def main() -> None:
                     note = "" if quiet.good else "  over the goal"
                     figures = f"{quiet.kilobytes:>7.2f} {quiet.share:>7.2%}"
                     print(f"{title:<12} {name:<8} {figures}{note}", flush=True)
+    with tempfile.TemporaryDirectory() as directory:
+        os.environ["LUTHIER_HOME"] = directory
+        folders.NOW = time.time()
+        thousand_jobs()
+        for name, times in key_times(Path(directory)).items():
+            usual = median(times)
+            is_good = is_good and (usual < PAINTED_IN or name != "move")
+            longest = f"longest {1000 * max(times):.0f} ms"
+            print(f"{_JOBS} jobs   {name}: {1000 * usual:.0f} ms in the median, {longest}")
+    print(f"goal: a key is painted within {1000 * PAINTED_IN:.0f} ms")
     print(f"goal: under {KILOBYTES} kB/s and {SHARE:.0%} of a core on every screen")
     sys.exit(not is_good)
 

@@ -29,6 +29,17 @@ def gpus() -> list[Gpu]:
     return listed if allowed is None else [gpu for gpu in listed if gpu.index in allowed]
 
 
+def query_gpus(fields: str) -> list[tuple[int, str, list[str]]]:
+    """Index, name and these fields of nvidia-smi's, of each GPU that may be used here."""
+    allowed = _allowed()
+    lines = [line.split(",") for line in _query(f"--query-gpu=index,name,{fields}")]
+    return [
+        (int(index), name.strip(), [value.strip() for value in values])
+        for index, name, *values in lines
+        if allowed is None or int(index) in allowed
+    ]
+
+
 def compute_capability() -> tuple[int, int]:
     """CUDA's, the lowest of those GPUs, (9, 0) is Hopper's; (0, 0) if it is not known."""
     allowed = _allowed()

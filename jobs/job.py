@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -261,7 +262,12 @@ def all_jobs(*kinds: Kind) -> list[Job]:
     """The jobs of these kinds (of all, if none is named), newest first. Damaged folders are left
     out: see `damaged_jobs`."""
     jobs = [job for job in folders() if job.readable() and (not kinds or job.spec.kind in kinds)]
-    return sorted(jobs, key=lambda job: (job.id[:_MINUTE], job.created), reverse=True)
+    return sorted(jobs, key=age_key, reverse=True)
+
+
+def age_key(job: Job) -> tuple[str, float]:
+    """What jobs are sorted by: the newest has the highest."""
+    return job.id[:_MINUTE], job.created
 
 
 @dataclass(frozen=True)
@@ -284,11 +290,13 @@ class DamagedJob:
         )
 
 
-def damaged_jobs() -> list[DamagedJob]:
-    """The folders that are no readable jobs, by name. One without a spec counts once it is old: it
-    may be about to be written."""
+def damaged_jobs(readable: Collection[str] = ()) -> list[DamagedJob]:
+    """The folders that are no readable jobs, by name; those of these ids are. One without a spec
+    counts once it is old: it may be about to be written."""
     damaged = []
     for job in sorted(folders(), key=lambda job: job.id):
+        if job.id in readable:
+            continue
         why = job.damage()
         with suppress(OSError):  # it was removed while we looked
             written = job.directory.stat().st_mtime

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from jobs.events import Follower
@@ -127,6 +127,24 @@ class Run:
     def warnings(self) -> list[str]:
         """What its plan warned of."""
         return [str(warning) for warning in self.job.spec.settings.get("warnings", [])]
+
+    @property
+    def learning_rate(self) -> float | None:
+        """The highest one of its plan; None in runs of versions that did not tell it."""
+        value = self.job.spec.settings.get("learning_rate")
+        return float(value) if isinstance(value, int | float) and value > 0 else None
+
+    @property
+    def data_names(self) -> list[str]:
+        """The names of its data files, without their folders."""
+        formats = self.job.spec.settings.get("formats")
+        files = [
+            file
+            for group in (formats if isinstance(formats, list) else [])
+            if isinstance(group, dict) and isinstance(group.get("files"), list)
+            for file in group["files"]
+        ]
+        return [PurePath(str(file)).name or str(file) for file in files]
 
     @property
     def sweep(self) -> SweepPlace | None:

@@ -16,6 +16,7 @@ from textual.worker import Worker, WorkerState
 
 from jobs.job import DamagedJob, Job, damaged_jobs, find
 from jobs.luthier_error import LuthierError
+from jobs.machine import Machine, Meter
 from tui import key_bindings, themes
 from tui.screens import TABS
 from tui.shared.action import Action
@@ -69,6 +70,8 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         self._chat_with = chat_with
         self.notices = Notices(self)
         self.damaged: list[DamagedJob] = []
+        self.machine: Machine | None = None
+        self._meter = Meter()
         self._last_failure = ""
         self._asked: set[str] = set()
         self.set_class(ascii_only, "-ascii")
@@ -115,17 +118,19 @@ class LuthierApp(CleanApp, inherit_bindings=False):
 
     def read_jobs(self) -> None:
         """Read all jobs in a thread; `rows` follows."""
-        rows = {row.id: row for row in self.rows or []}
+        rows, meter = {row.id: row for row in self.rows or []}, self._meter
 
         def read() -> None:
-            self.post_message(JobsRead(job_list.read_rows(rows), damaged_jobs()))
+            now = job_list.read_rows(rows)
+            damaged = damaged_jobs({row.id for row in now})
+            self.post_message(JobsRead(now, damaged, meter.read()))
 
         self.run_worker(read, thread=True, exclusive=True, group="jobs", exit_on_error=False)
 
     def on_jobs_read(self, message: JobsRead) -> None:
         if not self.screen_stack:  # the app is closing
             return
-        self.damaged = message.damaged
+        self.damaged, self.machine = message.damaged, message.machine
         self.rows = message.rows
         self.notices.jobs_read(message.rows)
         self._ask_about_servers(message.rows)
@@ -254,15 +259,9 @@ class LuthierApp(CleanApp, inherit_bindings=False):
 
     async def action_quit(self) -> None:
         from tui.shared.confirm_modal import ConfirmModal
-        from tui.shared.screen import LuthierScreen
+        from tui.shared.screen import open_screens
 
-        screens = [
-            screen
-            for stack in self._screen_stacks.values()
-            for screen in stack
-            if isinstance(screen, LuthierScreen)
-        ]
-        unsaved = " ".join(filter(None, (screen.unsaved() for screen in screens)))
+        unsaved = " ".join(filter(None, (screen.unsaved() for screen in open_screens(self))))
         if unsaved and not isinstance(self.screen, ConfirmModal):
             self.push_screen(
                 ConfirmModal("Leave all the same?", unsaved, yes="leave", no="stay"),

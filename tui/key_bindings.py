@@ -86,5 +86,4 @@ def bindings(place: Place) -> list[BindingType]:
 
 def place_of(screen: object) -> Place:
     """The place that a screen declares; "app" for one that declares none."""
-    place: Place = getattr(screen, "place", "app")
-    return place
+    return str(getattr(screen, "place", "app"))

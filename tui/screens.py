@@ -7,11 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tui.board.key_bindings import BOARD
 from tui.chat.key_bindings import CHAT
+from tui.compare.key_bindings import COMPARE, REPORT
 from tui.data.key_bindings import DATA
 from tui.models.key_bindings import MODELS
 from tui.runs.key_bindings import RUN, RUNS
 from tui.serve.key_bindings import SERVE
+from tui.settings.key_bindings import SETTINGS
 from tui.shared.action import Action, Place, handled
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ class ScreenInfo:
     """What the key shows."""
     summary: str = ""
     """What the help says of the screen before its actions."""
+    minor: bool = False
+    """Its tab is left out where the header has no room for all."""
 
     def make(self) -> LuthierScreen:
         """A new one, as the key opens it."""
@@ -74,6 +79,30 @@ def _data() -> type[LuthierScreen]:
     from tui.data.screen import DataScreen
 
     return DataScreen
+
+
+def _compare() -> type[LuthierScreen]:
+    from tui.compare.screen import CompareScreen
+
+    return CompareScreen
+
+
+def _report() -> type[LuthierScreen]:
+    from tui.compare.report_screen import ReportScreen
+
+    return ReportScreen
+
+
+def _board() -> type[LuthierScreen]:
+    from tui.board.screen import BoardScreen
+
+    return BoardScreen
+
+
+def _settings() -> type[LuthierScreen]:
+    from tui.settings.screen import SettingsScreen
+
+    return SettingsScreen
 
 
 SCREENS = [
@@ -131,6 +160,46 @@ SCREENS = [
         _data,
         key="5",
         tab_help="What happens to each row of a data set, and which tokens are trained.",
+    ),
+    ScreenInfo(
+        "compare",
+        "Compare",
+        handled(COMPARE),
+        _compare,
+        key="6",
+        tab_help="Base and tuned models on a file of prompts.",
+        summary="Base and tuned models answer every prompt of a file; a judge may judge. A"
+        " comparison is a job: it goes on without this window.",
+        minor=True,
+    ),
+    ScreenInfo(
+        "report",
+        "Report",
+        handled(REPORT),
+        _report,
+        summary="A comparison, prompt by prompt, all answers side by side.",
+    ),
+    ScreenInfo(
+        "board",
+        "Board",
+        handled(BOARD),
+        _board,
+        key="7",
+        tab_help="The machine, its jobs and its server at a glance.",
+        summary="The machine, the server's traffic, the loss of the run that goes on, what waits,"
+        " and what ended last: to be left open.",
+        minor=True,
+    ),
+    ScreenInfo(
+        "settings",
+        "Settings",
+        handled(SETTINGS),
+        _settings,
+        key="8",
+        tab_help="The settings of config.toml.",
+        summary="Everything that config.toml can say. A change is saved at once, and comments in"
+        " the file stay.",
+        minor=True,
     ),
 ]
 

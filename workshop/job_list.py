@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from jobs.events import Event
-from jobs.job import Job, all_jobs
+from jobs.job import Job, age_key, folders
 from jobs.luthier_error import LuthierError
 from jobs.state import (
     Alive,
@@ -25,10 +24,14 @@ from jobs.state import (
 from jobs.state import Failed as FailedState
 from models import certificate
 from models.certificate import NO_CERTIFICATE, Standing
-from models.events import Eval, Step, newest, of_kind
+from models.events import Step, of_kind
 from models.runs import Run, model_of
 from workshop.gpu_conflict import open_question
+from workshop.runs.eval_losses import NO_EVAL_LOSSES, EvalLosses
 from workshop.runs.pace import usual_step
+
+Stamp = tuple[int, int, int]
+_UNKNOWN: Stamp = (-1, -1, -1)
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,15 @@ class JobRow:
     total: int
     loss: float | None
     seconds_left: float | None
-    stamp: tuple[int, int]
+    stamp: Stamp
     position: int = 0
     asks: tuple[str, ...] = ()
     standing: Standing = NO_CERTIFICATE
-    eval_loss: float | None = None
-    """Of the last evaluation."""
+    eval_losses: EvalLosses = NO_EVAL_LOSSES
+    learning_rate: float | None = None
+    """The highest one that a run's plan has."""
+    data: str = ""
+    """The data files of a run, by the name of the first."""
 
     @property
     def id(self) -> str:
@@ -63,6 +69,11 @@ class JobRow:
     @property
     def alive(self) -> bool:
         return isinstance(self.state, Alive)
+
+    @property
+    def eval_loss(self) -> float | None:
+        """The best one that was measured: the lowest."""
+        return self.eval_losses.best
 
     @property
     def left_waiting(self) -> bool:
@@ -83,16 +94,17 @@ def read_rows(rows_before: Mapping[str, JobRow]) -> list[JobRow]:
     A job that has ended is not read again until something comes to its events or into its folder.
     """
     rows = []
-    for job in all_jobs():
+    for job in folders():
         old = rows_before.get(job.id)
-        if old is not None and not old.alive and old.stamp == _stamp(job):
+        if old is not None and not old.alive and _UNKNOWN != old.stamp == _stamp(job):
             rows.append(old)
             continue
         try:
-            rows.append(read_row(job))
+            if job.readable():
+                rows.append(read_row(job, old.eval_losses if old is not None else NO_EVAL_LOSSES))
         except (LuthierError, OSError):  # it was removed or damaged while we looked
             continue
-    return _in_order(rows)
+    return _in_order(sorted(rows, key=lambda row: age_key(row.job), reverse=True))
 
 
 def _in_order(rows: list[JobRow]) -> list[JobRow]:
@@ -111,11 +123,13 @@ def _in_order(rows: list[JobRow]) -> list[JobRow]:
     ]
 
 
-def read_row(job: Job) -> JobRow:
+def read_row(job: Job, eval_losses: EvalLosses = NO_EVAL_LOSSES) -> JobRow:
+    """`eval_losses` are those that were read of it before."""
     stamp = _stamp(job)
     state, events = job.look()
     steps = of_kind(events, Step)
     last = steps[-1] if steps else Step(step=0)
+    run = Run(job) if job.spec.kind == "run" else None
     return JobRow(
         job=job,
         kind=job.spec.kind,
@@ -131,24 +145,30 @@ def read_row(job: Job) -> JobRow:
         stamp=stamp,
         asks=tuple(open_question(events)) if isinstance(state, Queued) else (),
         standing=certificate.standing(job.directory)
-        if job.spec.kind == "run" and isinstance(state, Done)
+        if run is not None and isinstance(state, Done)
         else NO_CERTIFICATE,
-        eval_loss=_last_eval_loss(events),
+        eval_losses=NO_EVAL_LOSSES if run is None else eval_losses.read_on(job.events_path),
+        learning_rate=None if run is None else run.learning_rate,
+        data="" if run is None else _data_text(run.data_names),
     )
 
 
-def _last_eval_loss(events: Sequence[Event]) -> float | None:
-    last = newest(events, Eval)
-    return last.loss if last is not None and isinstance(last.loss, float) else None
+def _data_text(names: Sequence[str]) -> str:
+    further = f" +{len(names) - 1}" if len(names) > 1 else ""
+    return f"{names[0]}{further}" if names else ""
 
 
-def _stamp(job: Job) -> tuple[int, int]:
-    """The size of the job's events, and when something was put into its folder: a certificate, a
-    merged model."""
+def _stamp(job: Job) -> Stamp:
+    """The size of the job's events, when something was put into its folder (a certificate, a merged
+    model), and when its spec was written."""
     try:
-        return job.events_path.stat().st_size, job.directory.stat().st_mtime_ns
-    except FileNotFoundError:
-        return -1, -1
+        return (
+            job.events_path.stat().st_size,
+            job.directory.stat().st_mtime_ns,
+            (job.directory / "spec.json").stat().st_mtime_ns,
+        )
+    except OSError:
+        return _UNKNOWN
 
 
 def _since(state: State) -> float:

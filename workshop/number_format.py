@@ -38,6 +38,12 @@ def short_duration(seconds: float) -> str:
     return f"{rounded} s"
 
 
+def steady_age(at: float) -> str:
+    """How long ago, for lists that stay on the screen: "now" for a minute, then "3 m", "2 h"."""
+    seconds = now() - at
+    return short_duration(seconds) if seconds >= 60 else "now"
+
+
 def age(at: float) -> str:
     return f"{short_duration(now() - at)} ago"
 
@@ -45,6 +51,11 @@ def age(at: float) -> str:
 def moment(at: float) -> str:
     """The absolute time, for where an age is not enough."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def minute(at: float) -> str:
+    """The date and the time of the day: "2026-11-18 14:03"."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
 
 
 def clock(at: float) -> str:

@@ -16,6 +16,8 @@ from models.catalogue import Entry
 # what the converter itself writes; llama-quantize makes the smaller ones
 TYPES = ("f32", "f16", "bf16", "q8_0", "auto")
 _SCRIPTS = {False: "convert_hf_to_gguf.py", True: "convert_lora_to_gguf.py"}
+SCRIPT_SETTINGS = {"convert_hf_to_gguf": "a whole model", "convert_lora_to_gguf": "an adapter"}
+"""What config.toml may have under [tools]: the paths of these scripts, and what each exports."""
 _REPOSITORY = "https://github.com/ggml-org/llama.cpp"
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from jobs.home import models_directory
 from jobs.job import Job
+from jobs.machine import Machine, Meter
 from tests.tui import folders, stylesheets
 from tui import themes
 from tui.app import LuthierApp
@@ -41,6 +42,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(
         facts, "homely", lambda path: f"/home/luthier/{path.parent.name}/{path.name}"
     )
+    machine = Machine(2.0, 0.4, 7_100_000_000, 25_300_000_000, 40 << 30, 120 << 30, 0.5)
+    monkeypatch.setattr(Meter, "read", lambda meter: machine)
     monkeypatch.setattr(themes, "saved_theme", lambda available: themes.DEFAULT_THEME)
     return tmp_path
 

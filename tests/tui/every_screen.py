@@ -26,6 +26,7 @@ from trainer.data.inspection import StoredProposal, Vocabulary
 from trainer.plan.plan import make_plan
 from trainer.recipe import load
 from tui.app import LuthierApp
+from tui.board.screen import BoardScreen
 from tui.chat.chats_modal import ChatsModal
 from tui.chat.context_modal import ContextModal
 from tui.chat.correct_modal import CorrectModal
@@ -37,6 +38,9 @@ from tui.chat.settings_form import ChatSettingsModal
 from tui.chat.vote_modal import VoteModal
 from tui.chat.votes_modal import VotesModal
 from tui.commands.chart import read_tracks
+from tui.compare.form import CompareForm
+from tui.compare.report_screen import ReportScreen
+from tui.compare.screen import CompareScreen
 from tui.data.forms import FormatModal, LookModal
 from tui.data.proposals_modal import ProposalsModal
 from tui.data.screen import DataScreen
@@ -56,6 +60,9 @@ from tui.serve.plan_modal import PlanModal
 from tui.serve.screen import ServeScreen
 from tui.serve.server_question import ServerQuestion
 from tui.serve.start_server import StartServerModal
+from tui.settings.picker import SettingPicker
+from tui.settings.screen import SettingsScreen
+from tui.settings.table import SETTINGS, Choice
 from tui.shared.certificate_modal import CertificateModal
 from tui.shared.confirm_modal import ConfirmModal
 from tui.shared.error_modal import ErrorModal
@@ -69,7 +76,18 @@ from workshop.runs.track import Track
 
 _CAPTAIN, _LEARNING = "20261118-0003-captain-00ff", "20261118-0007-pirate-00ff"
 _FAILED, _STARTING = "20261118-0004-too-large-00ff", "20261118-0008-parrot-00ff"
-PLACES = (RunsScreen, ModelsScreen, ServeScreen, ChatScreen, DataScreen, RunScreen)
+PLACES = (
+    RunsScreen,
+    ModelsScreen,
+    ServeScreen,
+    ChatScreen,
+    DataScreen,
+    RunScreen,
+    CompareScreen,
+    ReportScreen,
+    BoardScreen,
+    SettingsScreen,
+)
 
 
 def run() -> Job:
@@ -117,6 +135,7 @@ DIALOGS: dict[type[Screen[Any]], Callable[[], Screen[Any]]] = {
     ),
     ChatSettingsModal: lambda: ChatSettingsModal(ChatSettings(FOREIGN)),
     ChatsModal: ChatsModal,
+    CompareForm: lambda: CompareForm([row for row in job_list.read_rows({}) if row.kind == "run"]),
     ConfirmModal: lambda: ConfirmModal(FOREIGN, FOREIGN, FOREIGN, FOREIGN),
     ContextModal: lambda: ContextModal(FOREIGN, ContextExceeded(FOREIGN, 10, 20), can_forget=True),
     CorrectModal: lambda: CorrectModal(FOREIGN, FOREIGN, FOREIGN),
@@ -138,6 +157,7 @@ DIALOGS: dict[type[Screen[Any]], Callable[[], Screen[Any]]] = {
     ReplayModal: ReplayModal,
     RunPlanModal: plan,
     ServerQuestion: lambda: ServerQuestion(run(), [FOREIGN]),
+    SettingPicker: lambda: SettingPicker(SETTINGS[0], [Choice(FOREIGN, FOREIGN, FOREIGN)], FOREIGN),
     StartServerModal: lambda: StartServerModal(
         ["builtin", FILE_NAME], [start_server.TunedChoice(run(), FILE_NAME)], FILE_NAME
     ),
@@ -205,7 +225,7 @@ async def visit(pilot: Pilot[None], app: LuthierApp) -> None:
         await painted(pilot)
     app.pop_screen()
     await painted(pilot)
-    for place in ("models", "serve", "data"):
+    for place in ("models", "serve", "data", "compare", "board", "settings"):
         await app.action_show(place)
         await painted(pilot)
         for key in ("end", "up", "enter"):

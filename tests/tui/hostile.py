@@ -16,7 +16,7 @@ from tests.fakes.openai_server import FAKE_KEY, FakeServer
 from tests.serve.chat_writing import BASE, CAPTAIN, new_chat, write
 from tests.serve.test_votes import vote
 from tests.trainer import shapes
-from tests.tui import certificates, data_folders, folders, run_events
+from tests.tui import certificates, comparisons, data_folders, folders, run_events
 
 FOREIGN = (
     "\x1b]52;c;Zm9yZWlnbg==\x07\x1b]0;foreign\x07\x1b[77;7H\x1b[38;5;201m\x9d0;foreign\x9c\x9b5n\x07\x08\x0b\x0c\x7f\x85\u202e\u2066"
@@ -186,6 +186,7 @@ def fill(home: Path, server: FakeServer) -> dict[str, Job]:
     planned(made["captain-server"])
     certificates.certified(made["captain"], "red")
     data_folders.finished()
+    comparisons.compared()
     folders.write(made["captain"], folders.event("unheard of", 1.0, something="s"))
     for job in made.values():
         (job.directory / "recipe.toml").write_text(

@@ -10,6 +10,7 @@ from textual.app import App
 
 from jobs.job import Job
 from jobs.luthier_error import LuthierError
+from jobs.machine import Meter
 from tests.tui.driving import ready, screen_text, text_of, until
 from tui.app import LuthierApp
 from tui.runs.run_screen import RunScreen
@@ -74,7 +75,7 @@ async def test_jobs_that_are_read_while_the_app_closes_end_nothing(made: dict[st
     app = LuthierApp()
     async with app.run_test() as pilot:
         await ready(pilot)
-    app.on_jobs_read(JobsRead(app.rows or [], []))
+    app.on_jobs_read(JobsRead(app.rows or [], [], Meter().read()))
 
 
 async def test_quitting_with_jobs_alive_says_so_once(

@@ -148,6 +148,11 @@ async def each_place(pilot: Pilot[None]) -> AsyncIterator[Screen[Any]]:
     await app.action_show("runs")
     app.open_run(run())
     await painted(pilot)
+    seen.add(type(app.screen))
+    yield app.screen
+    await app.action_show("compare")
+    await pilot.press("enter")
+    await painted(pilot)
     yield app.screen
     assert {*seen, type(app.screen)} == set(PLACES)
 

@@ -302,7 +302,7 @@ async def test_a_merge_is_seen_on_its_way_and_stopped(
             await pilot.pause()
             assert [
                 " ".join(line.split()) for line in lines_of(screen.query_one("#models", RowTable))
-            ][-1] == ("merge-captain builtin + captain 134.5 MB ◔ 50%")
+            ][-1] == ("merge-captain builtin + captain ◔ 50%")
             # of a model that is whole there is nothing to stop
             assert screen.check_action("stop", ()) is False
             await pilot.press("end")

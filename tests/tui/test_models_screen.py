@@ -113,13 +113,13 @@ async def test_all_models_in_groups(made: dict[str, Job]) -> None:
             shown = lines(screen)
             headings = ["Base models", "Tuned models", "Merged models", "On their way"]
             assert [line for line in shown if line in headings] == headings and len(shown) == 9
-            assert shown[1].startswith("builtin 134.5 M") and shown[1].endswith(" 8192")
-            assert shown[3].startswith("captain builtin r 16") and shown[5].startswith(
+            assert shown[1] == "builtin 134.5 M"
+            assert shown[3] == "captain builtin r 16 1.030 2 h" and shown[5].startswith(
                 "captain builtin 134.5 M"
             )
             assert shown[7:] == [
-                "qwen hub:Qwen/Qwen3-4B 3.4 GB ◔ 42%",
-                "Llama-3.1-8B hub:meta-llama/Llama-3… 2.0 MB ■ broken off",
+                "qwen hub:Qwen/Qwen3-4B ◔ 42%",
+                "Llama-3.1-8B hub:meta-llama/Llama-3.1-8B-Instruct ■ broken off",
             ]
 
 

@@ -19,6 +19,7 @@ from tui.app import LuthierApp
 from tui.runs import run_view
 from tui.runs.chart import Chart
 from tui.runs.export_modal import ExportModal
+from tui.runs.facts import Figures
 from tui.runs.header import next_steps
 from tui.runs.overlay_modal import OverlayModal
 from tui.runs.run_screen import RunScreen
@@ -53,8 +54,10 @@ async def test_it_shows_the_figures_and_follows_new_steps(made: dict[str, Job]) 
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await open_run(pilot, app, made["pirate"])
-        await until(pilot, lambda: screen.is_mounted and "340 / 800" in text_of(app, "Figures"))
-        shown_figures = text_of(app, "Figures")
+        await until(
+            pilot, lambda: screen.is_mounted and "340 / 800" in app.screen.query_one(Figures).text
+        )
+        shown_figures = app.screen.query_one(Figures).text
         for shown in ("0.910", "1.030", "1.27", "441", "9 m 59 s", "13 m 02 s"):
             assert shown in shown_figures
         assert visible(screen.board.big) and visible(screen.query_one(LogView))
@@ -68,7 +71,7 @@ async def test_it_shows_the_figures_and_follows_new_steps(made: dict[str, Job]) 
         }
         folders.write(made["pirate"], folders.event("step", 0, **step))
         screen.advance()
-        shown_figures = text_of(app, "Figures")
+        shown_figures = app.screen.query_one(Figures).text
         assert all(shown in shown_figures for shown in ("341 / 800", "0.777", "1.234 GB"))
 
 
@@ -134,8 +137,8 @@ async def test_a_lost_run_does_not_age(made: dict[str, Job]) -> None:
             for later, age in ((0, "1 h ago"), (7200, "3 h ago")):
                 clock.setattr(number_format, "now", lambda later=later: folders.NOW + later)
                 screen.advance()
-                assert "1 m 09 s" in text_of(app, "Figures")
-                assert age in text_of(app, "Figures")
+                assert "1 m 09 s" in app.screen.query_one(Figures).text
+                assert age in app.screen.query_one(Figures).text
                 assert f"Last heard of {age}" in text_of(app, "#run-error")
 
 
@@ -201,7 +204,7 @@ async def test_the_cursor_reads_exact_values_by_keys_and_by_mouse(made: dict[str
         assert f"loss {told[300]['loss']:#.6g}" in readout(
             app
         ) and "checkpoint, the best so far, evaluation" in readout(app)
-        assert "300 / 800" in text_of(app, "Figures") and "at step 300" in str(
+        assert "300 / 800" in app.screen.query_one(Figures).text and "at step 300" in str(
             screen.query_one("#figures-panel").border_title
         )
         await pilot.press("right")
@@ -314,7 +317,7 @@ async def test_a_long_past_is_read_in_a_thread_with_its_progress(
             await until(pilot, lambda: screen.record.step == 5_000 and visible(screen.board.big))
             folders.write(job, folders.event("step", 0, step=5_001, total=6_000, loss=0.5))
             screen.advance()
-            assert "5 001 / 6 000" in text_of(app, "Figures")
+            assert "5 001 / 6 000" in app.screen.query_one(Figures).text
     finally:
         run_view._LONG = long
 
@@ -568,5 +571,5 @@ async def test_the_chart_of_a_run_that_has_ended_ends_with_it(made: dict[str, Jo
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         screen = await open_run(pilot, app, made["first-try"])
-        await until(pilot, lambda: "1 d" in text_of(app, "Figures"))
-        assert screen.board.view.end == 120 and "120 / 400" in text_of(app, "Figures")
+        await until(pilot, lambda: "1 d" in app.screen.query_one(Figures).text)
+        assert screen.board.view.end == 120 and "120 / 400" in app.screen.query_one(Figures).text

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import cast
 
+import pytest
 from textual.widgets import Input
 
-from jobs.job import Job, find
+from jobs.home import home
+from jobs.job import Job, damaged_jobs, find
 from jobs.spec import Kind
 from tests.tui import folders
 from tests.tui.driving import lines_of, ready, screen_text, text_of, until, visible
@@ -19,6 +22,7 @@ from tui.shared.confirm_modal import ConfirmModal
 from tui.shared.row_table import RowTable
 from workshop import job_list
 from workshop.job_list import read_rows
+from workshop.runs.eval_losses import NO_EVAL_LOSSES
 
 
 def test_rows_say_step_loss_and_time_left(made: dict[str, Job]) -> None:
@@ -257,34 +261,105 @@ def table_ids(table: RowTable) -> list[str | None]:
     return [option.id for option in table.options.options]
 
 
-async def test_room_is_used_for_model_and_eval_loss(made: dict[str, Job]) -> None:
-    for width, seen in ((80, False), (120, True), (200, True)):
-        app = LuthierApp()
-        async with app.run_test(size=(width, 40)) as pilot:
-            await ready(pilot)
-            table = app.screen.query_one("#jobs", RowTable)
-            index = table.options.get_option_index(made["captain"].id)
-            line = str(table.options.get_option_at_index(index).prompt)
-            assert "0.950" in line
-            assert (("builtin" in line), ("1.030" in line)) == (seen, seen)
-            assert ("eval loss" in text_of(app, "#jobs .row-titles")) == seen
+_ROOM = {80: (), 120: ("model", "loss"), 160: ("model", "learning rate", "loss")}
 
 
-async def test_runs_are_sorted_by_a_key(made: dict[str, Job]) -> None:
+@pytest.mark.parametrize("width", _ROOM)
+async def test_the_wider_the_list_the_more_columns(made: dict[str, Job], width: int) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(width, 40)) as pilot:
+        await ready(pilot)
+        titles = text_of(app, "#jobs .row-titles")
+        shown = [title for title in ("model", "learning rate", " loss") if title in titles]
+        table = app.screen.query_one("#jobs", RowTable)
+        line = str(table.options.get_option(made["captain"].id).prompt)
+        assert "1.030" in line and len(line) <= width
+        assert [title.strip() for title in shown if title != " loss"] == [
+            title for title in _ROOM[width] if title != "loss"
+        ]
+        assert ("0.950" in line) == ("loss" in _ROOM[width])
+
+
+async def test_runs_are_sorted_by_a_key_and_a_title_and_stay_so(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         await ready(pilot)
         table = app.screen.query_one("#jobs", RowTable)
         newest = table_ids(table)
-        names = []
-        for _ in range(3):
-            await pilot.press("S")
-            await pilot.pause()
-            names.append([line.split()[0] for line in lines_of(table)[:8]])
-        assert names[0] == sorted(names[0])
-        assert names[1][:3] == ["pirate", "captain", "first-try"]
-        assert names[2][:3] == ["pirate", "captain", "first-try"]
-        assert table.highlighted_id == made["halting"].id  # the cursor stays on its run
+
+        def names() -> list[str]:
+            return [line.split()[0] for line in lines_of(table)[:8]]
+
         await pilot.press("S")
+        assert names() == sorted(names())
+        await pilot.press("I")
+        assert names() == sorted(names(), reverse=True)
+        assert table.highlighted_id == made["halting"].id  # the cursor stays on its run
+        titles = text_of(app, "#jobs .row-titles")
+        await pilot.click("#jobs .row-titles", offset=(1 + titles.index("eval loss"), 0))
+        assert names()[:3] == ["pirate", "captain", "first-try"]
+        await pilot.click("#jobs .row-titles", offset=(1 + titles.index("eval loss"), 0))
+        assert names()[:3] == ["first-try", "pirate", "captain"]  # those without one stay last
         await pilot.pause()
+    again = LuthierApp()
+    async with again.run_test(size=(140, 40)) as pilot:
+        await ready(pilot)
+        table = again.screen.query_one("#jobs", RowTable)
+        assert names()[:3] == ["first-try", "pirate", "captain"]
+        await pilot.click("#jobs .row-titles", offset=(1 + titles.index("eval loss"), 0))
         assert table_ids(table) == newest
+
+
+async def test_a_baseline_is_pinned_and_others_are_shown_against_it(
+    made: dict[str, Job],
+) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        await ready(pilot)
+        table = app.screen.query_one("#jobs", RowTable)
+        table.highlight(made["parrot"].id)
+        await pilot.press("b")
+        assert "parrot has no eval loss yet" in next(note.message for note in app._notifications)
+        table.highlight(made["first-try"].id)
+        await pilot.press("b")
+        lines = {line.split()[0]: line for line in lines_of(table)}
+        assert "pinned" in lines["first-try"]
+        assert "-0.497" in lines["captain"] and "-" not in lines["rebooted"]
+        await pilot.pause()
+        assert tomllib.loads((home() / "config.toml").read_text()) == {
+            "baseline_run": made["first-try"].id
+        }
+        await pilot.press("b")
+        assert "pinned" not in str(lines_of(table)) and "baseline" not in text_of(
+            app, "#jobs .row-titles"
+        )
+
+
+def test_the_best_eval_loss_is_of_the_whole_file_and_of_what_still_holds() -> None:
+    job = folders.make_job("long", 1, age=100)
+    folders.begin(job, 90)
+    folders.write(job, folders.event("eval", 80, step=0, loss=0.1))  # the base model's
+    for step, loss in ((1, 3.0), (2, 0.5), (3, 0.4), (4, "nan")):
+        folders.write(job, folders.event("eval", 80, step=step, loss=loss))
+    losses = NO_EVAL_LOSSES.read_on(job.events_path)
+    assert losses.best == 0.4
+    folders.write(job, folders.event("resumed", 70, step=2))
+    with job.events_path.open("a") as file:
+        file.write('{"t": 1795000000.0, "kind": "eval", "step": 3, "lo')
+    losses = losses.read_on(job.events_path)
+    assert losses.best == 0.5
+    with job.events_path.open("a") as file:
+        file.write('ss": 0.3}\n')
+    assert losses.read_on(job.events_path).best == 0.3
+    assert read_rows({})[0].eval_loss == 0.3
+
+
+def test_a_job_that_is_damaged_while_the_app_looks_on_is_named(made: dict[str, Job]) -> None:
+    """An ended job is not read again, but for a spec that was written anew."""
+    rows = {row.id: row for row in read_rows({})}
+    assert damaged_jobs(rows) == []
+    (made["captain"].directory / "spec.json").write_text("{")
+    after = {row.id: row for row in read_rows(rows)}
+    assert set(rows) - set(after) == {made["captain"].id}
+    assert [damaged.id for damaged in damaged_jobs(after)] == [made["captain"].id]
+    assert [*after] == [*sorted(after, key=[*rows].index)]

@@ -9,23 +9,9 @@ from typing import Any
 
 import click
 
-from jobs.files import write_atomic, write_json
-from jobs.home import jobs_directory
 from jobs.luthier_error import LuthierError
-from models.certificate import standing
-from models.folder import ModelFolder
-from models.registry import resolve
-from serve.client import Sampling
-from serve.comparison import judge as judging
-from serve.comparison.asking import Contender, answer_key, ask, missing
-from serve.comparison.items import read_items
-from serve.comparison.journal import Entry, Journal
-from serve.comparison.judge import Judge, Judged, Pair
-from serve.comparison.report import html, markdown, tables
-from serve.comparison.summary import Row, summary
-from serve.plan import BASE
-from serve.planning import NamedAdapter
-from serve.servers import Server
+from serve.comparison.journal import Entry
+from serve.comparison.report import tables
 from tui.commands.lending import server_with
 from tui.commands.output import (
     examples,
@@ -38,7 +24,8 @@ from tui.commands.output import (
     talk,
 )
 from tui.commands.progress import bar
-from workshop.served_runs import adapters_named
+from workshop.comparison.compare import Order, prepare
+from workshop.comparison.compare import compare as do_compare
 
 
 @click.command(epilog=examples("luthier compare captain --prompts questions.jsonl"))
@@ -108,73 +95,32 @@ def compare(
     stopped. Each question of a conversation follows the file's own earlier answers, which also
     serve as references.
     """
-    items = read_items(prompts, limit)
-    base, adapters = adapters_named(runs)
-    judge = judging.judge_at(judge_text, judge_key, judge_tokens) if judge_text else None
-    sampling = Sampling(temperature, 1.0 if temperature == 0 else 0.95, max_tokens, seed)
+    order = Order(
+        list(runs),
+        str(prompts),
+        limit,
+        temperature,
+        max_tokens,
+        seed,
+        at_once,
+        judge_text or "",
+        judge_key,
+        judge_tokens,
+    )
+    prepared = prepare(order)
     folder = folder or Path(f"compare-{runs[0].replace('/', '-')}")
-    journal = Journal(folder / "answers.jsonl")
     try:
-        with server_with(base, adapters, keep) as server:
-            models = _contenders(server, base, adapters)
-            questions = missing(items, models, sampling, journal)
-            _count(
-                "Asking",
-                len(questions),
-                lambda on_entry: ask(
-                    server.endpoint, questions, sampling, journal, on_entry, at_once
-                ),
-            )
-        rows = [
-            Row(
-                item,
-                {
-                    model.name: journal.found.get(answer_key(item, model, sampling))
-                    for model in models
-                },
-            )
-            for item in items
-        ]
-        judged = None if judge is None else _judged(judge, rows, models, folder, at_once)
+        figures = do_compare(
+            prepared,
+            folder,
+            lambda base, adapters: server_with(base, adapters, keep),
+            _count,
+            say_warning,
+        )
     except KeyboardInterrupt:
         talk.print(f"The answers so far are in {folder}. The same command continues from there.")
         raise
-    figures = summary(rows, [model.name for model in models], judged)
-    facts = [
-        (
-            "prompts",
-            f"{prompts} ({len(items)} questions, {figures['with_reference']} with a reference)",
-        ),
-        ("models", ", ".join(f"{model.name} ({model.identity})" for model in models)),
-        ("sampling", f"temperature {temperature:g}, at most {max_tokens} tokens, seed {seed}"),
-        *_red(adapters),
-        *([("judge", f"{judge.model} at {judge.endpoint.base_url}")] if judge is not None else []),
-    ]
-    _write(folder, facts, figures, rows, [model.name for model in models])
     _show(folder, figures, as_json)
-
-
-def _contenders(server: Server, base: str, adapters: list[NamedAdapter]) -> list[Contender]:
-    """The base and the tuned models by the names that this server has for them, each with its
-    content."""
-    by_path = {model.path.resolve(): model.id for model in server.models if model.kind == "adapter"}
-    contenders = [Contender(BASE, str(resolve(base).resolve()))]
-    return contenders + [
-        Contender(by_path[path.resolve()], f"{run or path}, {ModelFolder(path).identity()}")
-        for _, path, run in adapters
-    ]
-
-
-def _red(adapters: list[NamedAdapter]) -> list[tuple[str, str]]:
-    """What whoever reads the report must know: a model that failed its certificate."""
-    standings = {
-        name: standing(jobs_directory() / run) for name, _, run in adapters if run is not None
-    }
-    return [
-        ("red certificate", f"{name}: {standing.reason}")
-        for name, standing in standings.items()
-        if standing.verdict == "red"
-    ]
 
 
 def _count(title: str, total: int, work: Callable[[Callable[[Entry], None]], Any]) -> None:
@@ -192,78 +138,6 @@ def _count(title: str, total: int, work: Callable[[Callable[[Entry], None]], Any
 
         asyncio.run(work(count_entry))
     say_done(title, f"{total} times")
-
-
-def _judged(
-    judge: Judge, rows: list[Row], models: list[Contender], folder: Path, at_once: int
-) -> Judged:
-    journal = Journal(folder / "judgements.jsonl")
-    pairs = [
-        pair
-        for row in rows
-        for model in models[1:]
-        if (pair := _pair(row, models[0].name, model.name)) is not None
-    ]
-    ordered_pairs = judging.unjudged(judge, pairs, journal)
-    _count(
-        "Judging",
-        len(ordered_pairs),
-        lambda on_entry: judging.ask_judge(judge, ordered_pairs, journal, on_entry, at_once),
-    )
-    failures = [
-        journal.found[key]
-        for pair, turned in ordered_pairs
-        if (key := judging.judgement_key(judge, pair, turned)) in journal.found
-    ]
-    failed = [str(entry["error"]) for entry in failures if entry.get("error") is not None]
-    if failed:
-        say_warning(
-            f"{len(failed)} verdicts failed: {failed[0]}. Run the same command again to ask for"
-            " them again."
-        )
-    return judging.outcomes(judge, pairs, journal)
-
-
-def _pair(row: Row, base: str, tuned: str) -> Pair | None:
-    """The tuned answer and the base's, if both are there."""
-    tuned_answer, other = row.answers[tuned], row.answers[base]
-    if (
-        tuned_answer is None
-        or other is None
-        or tuned_answer.get("error") is not None
-        or other.get("error") is not None
-    ):
-        return None
-    return Pair(
-        row.item,
-        tuned,
-        base,
-        tuned_answer["text"],
-        other["text"],
-        tuned_answer.get("tokens"),
-        other.get("tokens"),
-    )
-
-
-def _write(
-    folder: Path,
-    facts: list[tuple[str, str]],
-    figures: dict[str, Any],
-    rows: list[Row],
-    models: list[str],
-) -> None:
-    title = f"{' and '.join(models[1:])} beside {models[0]}"
-    write_atomic(folder / "report.md", markdown(title, facts, figures, rows, models))
-    write_atomic(folder / "report.html", html(title, facts, figures, rows, models))
-    answers = [
-        {
-            "messages": list(row.item.messages),
-            "reference": row.item.reference,
-            "answers": row.answers,
-        }
-        for row in rows
-    ]
-    write_json(folder / "report.json", {**dict(facts), **figures, "rows": answers})
 
 
 def _show(folder: Path, figures: dict[str, Any], as_json: bool) -> None:

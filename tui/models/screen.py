@@ -17,6 +17,8 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import OptionList
 
+from jobs.home import jobs_directory
+from jobs.job import Job
 from models.events import Phase, newest
 from tui import key_bindings
 from tui.models.detail import ModelDetail, model_text, pairs_text
@@ -35,10 +37,13 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     Column("model", weight=2),
-    Column("base", 12),
-    Column("weights", 9, right=True),
-    Column("size", 8, right=True),
-    Column("context", 7, right=True),
+    Column("base", 10, from_width=72),
+    Column("weights", 8, right=True),
+    Column("size", 8, right=True, from_width=92),
+    Column("context", 7, right=True, from_width=104),
+    Column("eval loss", 9, right=True),
+    Column("age", 5, right=True),
+    Column("made", 16, from_width=120),
     Column("certificate", 14),
 ]
 _GROUPS = (
@@ -102,9 +107,18 @@ class ModelsScreen(LuthierScreen):
     def on_models_read(self, message: ModelsRead) -> None:
         self.models, self.arriving, self._uses = message.entries, message.arriving, message.uses
         rows: list[Row] = []
+        runs = {row.id: row for row in self.app.rows or []}
         for kind, title in _GROUPS:
             group = [
-                Row(entry.name, _cells(entry, message.preparing))
+                Row(
+                    entry.name,
+                    _cells(
+                        entry,
+                        _name(entry, self.models),
+                        runs.get(entry.run) if entry.run else None,
+                        message.preparing,
+                    ),
+                )
                 for entry in self.models
                 if entry.kind == kind
             ]
@@ -380,6 +394,14 @@ def _read(rows: list[JobRow]) -> ModelsRead:
     )
 
 
+def _name(entry: Entry, models: Sequence[Entry]) -> str:
+    """The model's title; of two with one title each has its run's id, as commands take it."""
+    twins = [model for model in models if (model.title, model.kind) == (entry.title, entry.kind)]
+    return (
+        Job(jobs_directory() / entry.run).short_id if len(twins) > 1 and entry.run else entry.title
+    )
+
+
 def _merging(row: JobRow) -> Arriving:
     from models.merge import launch as merges
     from models.registry import display_name
@@ -401,7 +423,7 @@ def _far(row: JobRow) -> tuple[str, int, int]:
             return name, 0, 0
 
 
-def _cells(entry: Entry, preparing: bool) -> list[Content]:
+def _cells(entry: Entry, name: str, run: JobRow | None, preparing: bool) -> list[Content]:
     signs = glyphs()
     state = badge(entry.standing)
     if not entry.ready and preparing and entry.name == "builtin":
@@ -411,13 +433,20 @@ def _cells(entry: Entry, preparing: bool) -> list[Content]:
     elif not entry.ready:
         state = Content.assemble((signs.queued, "$foreground-muted"), " not prepared")
     return [
-        Content(f"  {entry.title}"),
+        Content(f"  {name}"),
         Content.styled(entry.base, "$foreground-muted"),
         Content(f"r {entry.rank}" if entry.rank else number_format.count(entry.parameters)),
         Content(number_format.size(entry.bytes) if entry.bytes else ""),
         Content(f"{entry.context_length}" if entry.context_length else ""),
+        Content(number_format.loss(run.eval_loss) if run is not None else ""),
+        _muted("" if run is None else number_format.steady_age(run.created)),
+        _muted("" if run is None else number_format.minute(run.created)),
         state,
     ]
+
+
+def _muted(text: str) -> Content:
+    return Content.styled(text, "$foreground-muted")
 
 
 def _arriving_cells(arriving: Arriving) -> list[Content]:
@@ -432,6 +461,6 @@ def _arriving_cells(arriving: Arriving) -> list[Content]:
         Content.styled(arriving.source, "$foreground-muted"),
         Content(""),
         Content(number_format.size(arriving.done) if arriving.done else ""),
-        Content(""),
+        *[Content("")] * 4,
         state,
     ]

@@ -5,35 +5,50 @@ from __future__ import annotations
 
 from textual.content import Content
 from textual.events import Resize
-from textual.widgets import Static
+from textual.geometry import Region, Size
+from textual.strip import Strip
+from textual.visual import Visual
+from textual.widget import Widget
 
 
-class Figures(Static):
+class Figures(Widget):
+    """By the line API: only lines that have changed are painted."""
+
+    ALLOW_SELECT = False
+
     def __init__(self) -> None:
         super().__init__()
         self._pairs: list[tuple[str, str]] = []
 
     def show(self, pairs: list[tuple[str, str]]) -> None:
-        if pairs != self._pairs:
-            grown = len(pairs) != len(self._pairs)
-            self._pairs = pairs
-            self._redraw(grown)
+        before, self._pairs = self._pairs, list(pairs)
+        if len(before) != len(pairs):
+            self.refresh(layout=True)
+            return
+        for y, (old, new) in enumerate(zip(before, pairs, strict=True)):
+            if old != new:
+                self.refresh(Region(0, y, self.size.width, 1))
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return len(self._pairs)
 
     def on_resize(self, event: Resize) -> None:
-        self._redraw(grown=False)
+        self.refresh()
 
-    def _redraw(self, grown: bool) -> None:
-        """Only another number of lines needs the screen to be laid out anew."""
+    @property
+    def text(self) -> str:
+        """All that it shows, a line each."""
+        return "\n".join(self._line(*pair).plain for pair in self._pairs)
+
+    def _line(self, name: str, value: str) -> Content:
         width = self.size.width
-        lines = []
-        for name, value in self._pairs:
-            room = max(1, width - len(name) - 1)
-            content = Content(value).truncate(room, ellipsis=True)
-            lines.append(
-                Content.assemble(
-                    (name, "$foreground-muted"),
-                    " " * (width - len(name) - content.cell_length),
-                    content,
-                )
-            )
-        self.update(Content("\n").join(lines), layout=grown)
+        content = Content(value).truncate(max(1, width - len(name) - 1), ellipsis=True)
+        gap = " " * (width - len(name) - content.cell_length)
+        return Content.assemble((name, "$foreground-muted"), gap, content)
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        if y >= len(self._pairs):
+            return Strip.blank(width, self.rich_style)
+        line = self._line(*self._pairs[y])
+        return Visual.to_strips(self, line, width, 1, self.visual_style)[0]

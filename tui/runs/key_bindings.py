@@ -96,8 +96,25 @@ RUNS: list[Action] = [
     Action(
         "runs.sort",
         "sort",
-        "Sort the runs by name, by loss, by eval loss, then newest first again.",
-        "S",
+        "Sort the runs by the next column; after the last one they are as they were. A click on a"
+        " column's title does it too.",
+        "S,greater_than_sign",
+        call="do('sort', 1)",
+    ),
+    Action(
+        "runs.sort_back",
+        "sort before",
+        "Sort the runs by the column before.",
+        "less_than_sign",
+        call="do('sort', -1)",
+    ),
+    Action("runs.turn", "turn order", "Sort the runs the other way round.", "I", call="do('turn')"),
+    Action(
+        "runs.baseline",
+        "baseline",
+        "Pin this run as the baseline: every eval loss is shown against its own. Again lets go.",
+        "b",
+        call="do('baseline')",
     ),
     Action(
         "runs.filter",

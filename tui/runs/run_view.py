@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from textual import on
+from textual import getters, on
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
@@ -15,8 +15,10 @@ from textual.worker import get_current_worker
 from jobs.job import Job
 from jobs.state import Alive, Done, Failed, Lost, Queued, Running, Starting, State, Stopped
 from models.runs import model_of
+from tui.app import LuthierApp
 from tui.runs.chart_board import ChartBoard
 from tui.runs.plots import spaced
+from tui.shared import machine_text
 from tui.shared.state_label import bar
 from workshop import number_format
 from workshop.runs.chart_metrics import FIGURES, on_device
@@ -31,6 +33,8 @@ _WORTH_DRAWING = 0.25  # of a column of dots: fewer new steps would hardly be se
 class RunView(Vertical):
     """Give it a job with `open`; `advance` reads what is new, in bounded time. A long past is read
     in a thread."""
+
+    app = getters.app(LuthierApp)
 
     @dataclass
     class PastRead(Message):
@@ -152,7 +156,11 @@ class RunView(Vertical):
             title = "at the end"
         if panel.border_title != title:
             panel.border_title = Content(title)
-        self.board.figures.show(run_figures(self.tracks[0], self._state, cursor))
+        figures = run_figures(self.tracks[0], self._state, cursor)
+        machine = self.app.machine
+        if machine is not None and cursor is None and _goes_on(self._state):
+            figures += machine_text.figures(machine)
+        self.board.figures.show(figures)
 
     def _waiting(self) -> Content:
         """What stands where there is no curve yet."""
@@ -169,6 +177,10 @@ class RunView(Vertical):
                 return Content("Waiting for the first step.\nIt draws the first point.")
             case _:
                 return Content("No step was taken.")
+
+
+def _goes_on(state: State) -> bool:
+    return isinstance(state, Alive) and not isinstance(state, Queued)
 
 
 def run_figures(track: Track, state: State, cursor: int | None = None) -> list[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,33 +15,20 @@ from jobs.job import DamagedJob
 from jobs.state import Failed, Lost, Queued, Stopped
 from models.runs import Run
 from tui import key_bindings
+from tui.runs import run_columns
 from tui.runs.colours import MOST_RUNS, RUN_COLOURS
+from tui.runs.run_columns import damaged_cells, in_order, run_list
+from tui.runs.run_order import RunOrder
 from tui.shared.action import Place
 from tui.shared.glyphs import glyphs
 from tui.shared.messages import JobRemoved
-from tui.shared.row_table import Column, Row, RowTable
+from tui.shared.row_table import Row, RowTable
 from tui.shared.screen import LuthierScreen
-from tui.shared.state_label import progress_content, state_content
 from tui.shared.steady_text import SteadyText
-from workshop import number_format
 from workshop.job_list import JobRow
 
 if TYPE_CHECKING:
     from tui.runs.run_view import RunView
-
-COLUMNS = [
-    Column("name", weight=3),
-    Column("state", 10),
-    Column("progress", weight=4),
-    Column("model", 16, from_width=120),
-    Column("loss", 6, right=True),
-    Column("eval loss", 9, right=True, from_width=120),
-    Column("left", 6, right=True),
-    Column("age", 5, right=True),
-]
-
-
-ORDERS = ("newest", "name", "loss", "eval loss")
 
 _ABOUT_A_JOB = (
     "open",
@@ -68,12 +54,14 @@ class RunsScreen(LuthierScreen):
     def __init__(self) -> None:
         super().__init__()
         self.marked: list[str] = []
-        self.order = ORDERS[0]
+        self.sorting = RunOrder(self)
+        self._drawn = run_columns.DrawnCells()
+        self.handlers = self.sorting.handlers
         self._preview: RunView | None = None
 
     def compose_body(self) -> Iterable[Widget]:
         yield SteadyText("", id="left-waiting")
-        yield RowTable(COLUMNS, "jobs")
+        yield RowTable(run_columns.columns(bool(self.sorting.baseline_id)), "jobs")
         yield SteadyText("", id="empty", classes="empty")
         yield Input(placeholder="name, kind or state", id="filter", compact=True)
 
@@ -85,41 +73,34 @@ class RunsScreen(LuthierScreen):
             for damaged_job in self.app.damaged
             if all(word in f"{damaged_job.id} damaged".lower() for word in text.lower().split())
         ]
-        table = self.query_one(RowTable)
-        width = 20 if self.has_class("-wide") else 8
-        cells = {row.id: _cells(row, width, self._mark(row.id)) for row in matching}
-        ordered = _sorted([row for row in matching if row.kind == "run"], self.order)
+        table = self.table
+        baseline = next((row for row in rows if row.id == self.sorting.baseline_id), None)
+        table.set_columns(run_columns.columns(baseline is not None))
+        table.order = self.sorting.order
+        marks = {name: _mark(slot) for slot, name in enumerate(self.marked)}
+        drawn_with = run_list(table, baseline, marks)
+        cells = {row.id: self._drawn.of(row, drawn_with) for row in matching}
+        ordered = in_order([row for row in matching if row.kind == "run"], self.sorting.order)
         runs = [Row(row.id, cells[row.id]) for row in ordered]
-        others = [Row(row.id, cells[row.id]) for row in matching if row.kind != "run"]
+        other_jobs = [Row(row.id, cells[row.id]) for row in matching if row.kind != "run"]
         heading = Content.styled("Other jobs", "$foreground-muted")
         table.show(
             [
                 *runs,
-                *([Row("heading", [heading], heading=True)] if runs and others else []),
-                *others,
-                *(Row(damaged_job.id, _damaged_cells(damaged_job)) for damaged_job in damaged),
+                *([Row("heading", [heading], heading=True)] if runs and other_jobs else []),
+                *other_jobs,
+                *(Row(each.id, damaged_cells(each, baseline is not None)) for each in damaged),
             ]
         )
         table.display = bool(matching or damaged)
-        self._show_left_waiting(sum(row.left_waiting for row in rows))
+        left_waiting = sum(row.left_waiting for row in rows)
+        line = self.query_one("#left-waiting", SteadyText)
+        line.display = left_waiting > 0
+        line.update(_were_waiting(left_waiting))
         self.show_preview()
         empty = self.query_one("#empty", SteadyText)
         empty.display = not table.display
         empty.update(_nothing(text if rows else None))
-
-    def _show_left_waiting(self, count: int) -> None:
-        line = self.query_one("#left-waiting", SteadyText)
-        line.display = count > 0
-        subject = "1 job was waiting" if count == 1 else f"{count} jobs were waiting"
-        again = f" queues {'it' if count == 1 else 'them'} again."
-        line.update(
-            Content.assemble(
-                (f"{subject} when the machine went down.", "$warning"),
-                " ",
-                ("Q", "$primary"),
-                again,
-            )
-        )
 
     def show_preview(self) -> None:
         """The highlighted run's curve below the list, where the screen is tall enough."""
@@ -139,6 +120,13 @@ class RunsScreen(LuthierScreen):
                 self._preview.open(previewed.job, previewed.state)
 
     @property
+    def table(self) -> RowTable:
+        return self.query_one(RowTable)
+
+    def settings_changed(self) -> None:
+        self.sorting.read()
+
+    @property
     def row(self) -> JobRow | None:
         """The highlighted one."""
         highlighted = self.query_one(RowTable).highlighted_id if self.app.rows else None
@@ -153,6 +141,8 @@ class RunsScreen(LuthierScreen):
         )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "do":
+            return super().check_action(action, parameters)
         if action == "requeue":
             return any(row.left_waiting for row in self.app.rows or [])
         if action not in _ABOUT_A_JOB:
@@ -235,18 +225,9 @@ class RunsScreen(LuthierScreen):
             )
         self.jobs_changed(self.app.rows or [])
 
-    def _mark(self, job_id: str) -> Content:
-        """The sign and the colour that a marked run will have."""
-        if job_id not in self.marked:
-            return Content("")
-        slot = self.marked.index(job_id)
-        return Content.assemble((glyphs().runs[slot], RUN_COLOURS[slot]), " ")
-
-    def action_sort(self) -> None:
-        """The next order."""
-        self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
-        self.notify(f"Runs: {self.order} first" if self.order == "newest" else f"By {self.order}")
-        self.jobs_changed(self.app.rows or [])
+    @on(RowTable.TitleClicked)
+    def title_clicked(self, message: RowTable.TitleClicked) -> None:
+        self.sorting.clicked(message.column)
 
     def action_new(self) -> None:
         from tui.runs.new_run import NewRunModal
@@ -341,44 +322,16 @@ class RunsScreen(LuthierScreen):
         return True
 
 
-def _sorted(rows: list[JobRow], order: str) -> list[JobRow]:
-    """The rows in this order; those without the figure come last."""
-    match order:
-        case "name":
-            return sorted(rows, key=lambda row: row.name)
-        case "loss":
-            return sorted(rows, key=lambda row: math.inf if row.loss is None else row.loss)
-        case "eval loss":
-            return sorted(
-                rows, key=lambda row: math.inf if row.eval_loss is None else row.eval_loss
-            )
-        case _:
-            return rows
+def _mark(slot: int) -> Content:
+    """The sign and the colour that a marked run will have."""
+    return Content.assemble((glyphs().runs[slot], RUN_COLOURS[slot]), " ")
 
 
-def _cells(row: JobRow, bar_width: int, mark: Content) -> list[Content]:
-    """A run's, or with its kind before its progress, those of another job."""
-    progress = progress_content(row, bar_width)
-    kind = (row.kind, "$secondary")
-    return [
-        Content.assemble(mark, row.name),
-        state_content(row.state),
-        progress if row.kind == "run" else Content.assemble(kind, "  ", progress),
-        Content.styled(row.model, "$foreground-muted"),
-        Content(number_format.loss(row.loss)),
-        Content(number_format.loss(row.eval_loss)),
-        Content(
-            number_format.short_duration(row.seconds_left) if row.seconds_left is not None else ""
-        ),
-        Content.styled(
-            number_format.short_duration(number_format.now() - row.created), "$foreground-muted"
-        ),
-    ]
-
-
-def _damaged_cells(damaged: DamagedJob) -> list[Content]:
-    state = Content.assemble((glyphs().failed, "$error"), " damaged")
-    return [Content(damaged.id), state, Content(damaged.why), *[Content("")] * 5]
+def _were_waiting(count: int) -> Content:
+    subject = "1 job was waiting" if count == 1 else f"{count} jobs were waiting"
+    again = f" queues {'it' if count == 1 else 'them'} again."
+    words = (f"{subject} when the machine went down.", "$warning")
+    return Content.assemble(words, " ", ("Q", "$primary"), again)
 
 
 def _nothing(text: str | None) -> Content:

@@ -51,6 +51,8 @@ class Glyphs:
     selected: str = "▶"
     folded: str = "▸"
     unfolded: str = "▾"
+    sorted_up: str = "▴"
+    sorted_down: str = "▾"
     braille: bool = True
 
 
@@ -98,6 +100,8 @@ _ASCII = Glyphs(
     selected="*",
     folded="+",
     unfolded="-",
+    sorted_up="^",
+    sorted_down="v",
     braille=False,
 )
 

@@ -2,24 +2,83 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from textual import getters
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
+from textual.events import Resize
 from textual.widgets import Static
 
+from jobs.machine import Machine
 from jobs.state import Asleep, Running, Starting
-from tui.screens import TABS
+from tui.app import LuthierApp
+from tui.screens import TABS, ScreenInfo
 from tui.shared.action import Place
 from tui.shared.glyphs import glyphs
+from tui.shared.machine_text import strain
 from workshop.job_list import JobRow, newest_server, running_count
+
+_Form = Literal["title", "key", "none"]
+_FORMS: list[tuple[_Form, _Form]] = [
+    ("title", "title"),
+    ("title", "key"),
+    ("title", "none"),
+    ("key", "none"),
+    ("none", "none"),
+]
+"""How tabs are drawn, and the minor ones among them, from the widest to the narrowest. The one of
+the screen in front always has its title."""
+_TAB_OF: dict[Place, Place] = {"run": "runs", "report": "compare"}
+"""The tabs of screens that other screens open."""
+_GAP = 4  # cells beside tabs and state
+
+
+class HeaderTab(Static):
+    """A screen with its key."""
+
+    def __init__(self, screen: ScreenInfo, is_here: bool) -> None:
+        super().__init__(classes="tab")
+        self._screen_info, self._is_here = screen, is_here
+        self._form: _Form | None = None
+        self.set_class(is_here, "-here")
+
+    def _form_of(self, usual: _Form, minor: _Form) -> _Form:
+        if self._is_here:
+            return "title"
+        return minor if self._screen_info.minor else usual
+
+    def width_as(self, usual: _Form, minor: _Form) -> int:
+        """Its cells where usual and minor tabs have these forms."""
+        match self._form_of(usual, minor):
+            case "title":
+                return len(self._screen_info.key) + len(self._screen_info.title) + 3
+            case "key":
+                return len(self._screen_info.key) + 2
+            case "none":
+                return 0
+
+    def show_as(self, usual: _Form, minor: _Form) -> None:
+        form = self._form_of(usual, minor)
+        if form == self._form:
+            return
+        self._form = form
+        self.display = form != "none"
+        title = f" {self._screen_info.title}" if form == "title" else ""
+        text = Content.assemble((self._screen_info.key, "$foreground-muted"), title)
+        self.update(text.stylize(f"@click=app.show('{self._screen_info.place}')"))
 
 
 class HeaderLine(Horizontal):
-    """`place` is where the app is; a run belongs to the tab of the runs."""
+    """`place` is where the app is."""
+
+    app = getters.app(LuthierApp)
 
     def __init__(self, place: Place) -> None:
         super().__init__()
-        self.place: Place = "runs" if place == "run" else place
+        self.tab_place: Place = _TAB_OF.get(place, place)
+        self._rows: list[JobRow] | None = None
         self._state: Content | None = None
 
     def compose(self) -> ComposeResult:
@@ -27,25 +86,43 @@ class HeaderLine(Horizontal):
             Content.assemble((glyphs().mark, "$primary"), " ", ("Luthier", "b")), id="app-name"
         )
         for screen in TABS:
-            text = Content.assemble((screen.key, "$foreground-muted"), f" {screen.title}")
-            tab = Static(text.stylize(f"@click=app.show('{screen.place}')"), classes="tab")
-            tab.set_class(screen.place == self.place, "-here")
-            yield tab
+            yield HeaderTab(screen, is_here=screen.place == self.tab_place)
         yield Static(id="app-state")
 
     def on_mount(self) -> None:
         self.watch(self.app, "rows", self.show_jobs)
 
     def show_jobs(self, rows: list[JobRow] | None) -> None:
-        text = _state_text(rows or [], narrow=self.app.size.width < 100)
+        self._rows = rows
+        text = _state_text(rows or [], self.app.machine, narrow=self.app.size.width < 100)
         # else every screen that is open would be painted again at each look
         if text != self._state:
             self._state = text
             self.query_one("#app-state", Static).update(text, layout=False)
+            self._fit()
+
+    def on_resize(self, event: Resize) -> None:
+        self.show_jobs(self._rows)
+        self._fit()
+
+    def _fit(self) -> None:
+        """Have the tabs leave the state its room: first the minor ones go, then titles."""
+        tabs = list(self.query(HeaderTab))
+        state = self._state.cell_length if self._state is not None else 0
+        room = self.size.width - self.query_one("#app-name").outer_size.width - state - _GAP
+        forms = next(
+            (forms for forms in _FORMS if sum(tab.width_as(*forms) for tab in tabs) <= room),
+            _FORMS[-1],
+        )
+        for tab in tabs:
+            tab.show_as(*forms)
 
 
-def _state_text(rows: list[JobRow], narrow: bool) -> Content:
+def _state_text(rows: list[JobRow], machine: Machine | None, narrow: bool) -> Content:
     parts = []
+    # an empty home's machine may be as busy as it likes
+    if machine is not None and running_count(rows):
+        parts += [short] if (short := strain(machine, narrow)) else []
     server = newest_server(rows)
     waiting = sum(row.position > 0 for row in rows)
     jobs = running_count(row for row in rows if row.kind != "server") - sum(

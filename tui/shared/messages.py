@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from textual.message import Message
 
 from jobs.job import DamagedJob
+from jobs.machine import Machine
 from workshop.job_list import JobRow
 
 
 @dataclass
 class JobsRead(Message):
-    """All jobs were read. Only the newest reading counts."""
+    """All jobs were read, and the load of the machine. Only the newest reading counts."""
 
     rows: list[JobRow]
     damaged: list[DamagedJob]
+    machine: Machine
 
     def can_replace(self, message: Message) -> bool:
         return isinstance(message, JobsRead)

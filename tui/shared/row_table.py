@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.events import Resize
+from textual.events import Click, Resize
+from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tui import key_bindings
+from tui.shared.glyphs import glyphs
 from tui.shared.steady_text import SteadyText
 
 _GAP = 2
@@ -24,14 +27,30 @@ _PADDING = 2
 
 @dataclass(frozen=True)
 class Column:
-    """`width` is in cells; 0 shares the rest by `weight`. On screens narrower than `from_width` the
-    column is left out."""
+    """`width` is in cells; 0 shares the rest by `weight`. In tables narrower than `from_width` the
+    column is left out. `sorts`: rows can be sorted by it."""
 
     title: str
     width: int = 0
     weight: int = 1
     right: bool = False
     from_width: int = 0
+    sorts: bool = False
+
+
+@dataclass(frozen=True)
+class Order:
+    """By which column rows are sorted, by its title; "" is the order in which they come."""
+
+    column: str = ""
+    turned: bool = False
+    """Whether what usually comes first comes last."""
+
+    def after_click(self, column: str) -> Order:
+        """The same column once more turns it, and then lets go of it."""
+        if column != self.column:
+            return Order(column)
+        return Order() if self.turned else Order(column, turned=True)
 
 
 @dataclass(frozen=True)
@@ -63,18 +82,64 @@ class RowOptions(OptionList, inherit_bindings=False):
         self.refresh_lines(self._index_to_line[index], height)
 
 
+class RowTitles(SteadyText):
+    """The titles of the columns."""
+
+
 class RowTable(Vertical):
     """Set what it shows with `show`; the highlighted row stays the same one while rows come and
-    go."""
+    go. Who owns it sorts the rows, and says by what in `order`."""
+
+    @dataclass
+    class TitleClicked(Message):
+        """The title of a column that sorts was clicked."""
+
+        column: str
 
     def __init__(self, columns: Sequence[Column], name: str) -> None:
         super().__init__(id=name)
         self.columns = columns
+        self.order = Order()
         self._rows: list[Row] = []
+        self._drawn_widths: list[int] = []
 
     def compose(self) -> ComposeResult:
-        yield SteadyText(classes="row-titles")
+        yield RowTitles(classes="row-titles")
         yield RowOptions()
+
+    def set_columns(self, columns: Sequence[Column]) -> None:
+        """Other columns from the next `show` on."""
+        if columns != self.columns:
+            self.columns = columns
+            self._rows = []
+
+    @on(Click, ".row-titles")
+    def title_clicked(self, event: Click) -> None:
+        column = self._column_at(event.x - 1)
+        if column is not None and column.sorts:
+            self.post_message(self.TitleClicked(column.title))
+
+    def _column_at(self, x: int) -> Column | None:
+        """The column of a cell of the title line."""
+        start = 0
+        for column, width in zip(self.columns, self._widths(), strict=True):
+            if width and start <= x < start + width + _GAP:
+                return column
+            start += width + _GAP if width else 0
+        return None
+
+    def sorting_columns(self) -> list[str]:
+        """The titles of the columns that rows can be sorted by, and that are seen."""
+        return [
+            column.title
+            for column, width in zip(self.columns, self._widths(), strict=True)
+            if width and column.sorts
+        ]
+
+    def width_of(self, title: str) -> int:
+        """The cells of a column, 0 where it is left out."""
+        titles = [column.title for column in self.columns]
+        return self._widths()[titles.index(title)]
 
     @property
     def options(self) -> RowOptions:
@@ -86,17 +151,17 @@ class RowTable(Vertical):
         return None if option is None else option.id
 
     def show(self, rows: Sequence[Row]) -> None:
-        before = [row.id for row in self._rows]
-        self._rows = list(rows)
-        if before == [row.id for row in rows]:
-            self._redraw()
+        before, self._rows = self._rows, list(rows)
+        if [row.id for row in before] == [row.id for row in rows]:
+            self._redraw(before)
             return
+        self._show_titles(self._widths())
         highlighted, index, scroll = (
             self.highlighted_id,
             self.options.highlighted,
             self.options.scroll_y,
         )
-        widths = self._widths()
+        widths = self._drawn_widths = self._widths()
         self.options.set_options(
             Option(self._prompt(row, widths), id=row.id, disabled=row.heading) for row in rows
         )
@@ -119,16 +184,32 @@ class RowTable(Vertical):
     def on_resize(self, event: Resize) -> None:
         self._redraw()
 
-    def _redraw(self) -> None:
+    def _redraw(self, before: Sequence[Row] = ()) -> None:
+        """Those rows that have other cells than `before`; all, if the widths have changed."""
         widths = self._widths()
-        titles = [Content.styled(column.title, "$foreground-muted") for column in self.columns]
-        self.query_one(".row-titles", SteadyText).update(self._line(titles, widths))
+        self._show_titles(widths)
+        if widths != self._drawn_widths:
+            before = ()
+        self._drawn_widths = widths
         for index, row in enumerate(self._rows):
-            self.options.show_prompt(index, self._prompt(row, widths))
+            if not before or before[index].cells is not row.cells:
+                self.options.show_prompt(index, self._prompt(row, widths))
+
+    def _show_titles(self, widths: Sequence[int]) -> None:
+        titles = [self._title(column) for column in self.columns]
+        self.query_one(RowTitles).update(self._line(titles, widths))
+
+    def _title(self, column: Column) -> Content:
+        """With a mark on the one that rows are sorted by. It is in the same direction for all: up
+        as they are usually sorted by it."""
+        if not column.title or column.title != self.order.column:
+            return Content.styled(column.title, "$foreground-muted")
+        sign = glyphs().sorted_down if self.order.turned else glyphs().sorted_up
+        return Content.styled(f"{column.title}{sign}", "bold $foreground")
 
     def _widths(self) -> list[int]:
         """The cells of each column; 0 for one that is left out."""
-        visible = [column for column in self.columns if column.from_width <= self.app.size.width]
+        visible = [column for column in self.columns if column.from_width <= self.size.width]
         fixed = sum(column.width for column in visible) + _GAP * (len(visible) - 1)
         room = max(0, self.size.width - _PADDING - 1 - fixed)
         weights = sum(column.weight for column in visible if not column.width) or 1

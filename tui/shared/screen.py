@@ -112,6 +112,9 @@ class LuthierScreen(Screen[None]):
     def jobs_changed(self, rows: list[JobRow]) -> None:
         """All jobs were read again, or this screen came back to front."""
 
+    def settings_changed(self) -> None:
+        """config.toml was changed on the screen of settings."""
+
     def unsaved(self) -> str:
         """What would be lost if the app ended now; empty if nothing would."""
         return ""
@@ -170,3 +173,9 @@ class LuthierScreen(Screen[None]):
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.error is not None:
             self.app.show_failure(event.worker.error)
+
+
+def open_screens(app: LuthierApp) -> list[LuthierScreen]:
+    """Those of every tab, also behind others."""
+    stacks = app._screen_stacks.values()
+    return [each for stack in stacks for each in stack if isinstance(each, LuthierScreen)]

@@ -23,11 +23,15 @@ def nice_step(width: float, most: int) -> float:
 
 
 def linear_ticks(span: Span, most: int) -> list[float]:
-    """At most `most` + 1 round values inside the stretch."""
+    """At most `most` + 1 round values inside the stretch; more where these would be fewer than two,
+    for one figure alone says nothing of a scale."""
     if span.width <= 0:
         return [span.low]
-    step = nice_step(span.width, most)
-    first, last = math.ceil(span.low / step - 1e-9), math.floor(span.high / step + 1e-9)
+    for parts in (most, 2 * most, 4 * most):
+        step = nice_step(span.width, parts)
+        first, last = math.ceil(span.low / step - 1e-9), math.floor(span.high / step + 1e-9)
+        if last > first:
+            break
     return [number * step for number in range(first, last + 1)]
 
 

@@ -1,0 +1,122 @@
+"""A comparison as a job: it lends itself a server, can be stopped, goes on where it was, and leaves
+a report that the app reads."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jobs.foreign_json import Damaged
+from jobs.job import Job, create, stop, wait
+from jobs.luthier_error import LuthierError
+from jobs.spec import Spec
+from jobs.state import Done, Running, Stopped
+from serve.servers import running_servers
+from tests.serve.conftest import write_adapter
+from tests.serve.test_comparison import conversations
+from tests.serve.test_life import FAKE_HOME
+from workshop.comparison.compare import Order
+from workshop.comparison.launch import go_on, order_of, start_comparison
+from workshop.comparison.reports import REPORT_JSON, read_report
+from workshop.job_list import read_row
+
+
+@pytest.fixture
+def run(base: Path) -> Job:
+    """A run of `base` that has left an adapter."""
+    settings = {"model": str(base), "model_directory": str(base)}
+    job = create(Spec("run", "captain", "trainer.worker", settings=settings))
+    write_adapter(job.directory / "adapter")
+    return job
+
+
+def prompts(folder: Path, count: int) -> Path:
+    rows = (
+        [("user", f"hello {n}"), ("assistant", f"captain says hello {n}")] for n in range(count)
+    )
+    return conversations(folder / "prompts.jsonl", *rows)
+
+
+def until(true: Callable[[], bool], job: Job, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"{job.state()}\n{job.log_path.read_text()[-3000:]}"
+        time.sleep(0.05)
+
+
+def answered(job: Job) -> int:
+    path = job.directory / "answers.jsonl"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(120)
+def test_a_comparison_is_stopped_goes_on_and_leaves_a_report(
+    run: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{FAKE_HOME}:{Path(__file__).parents[2]}")
+    monkeypatch.setenv("FAKE_RATE", "8")  # words a second: slow enough to be stopped
+    order = Order([run.id], str(prompts(tmp_path, 12)), max_tokens=6, at_once=1)
+    job = start_comparison(order)
+    try:
+        until(lambda: answered(job) >= 2 and isinstance(job.state(), Running), job)
+        row = read_row(job)
+        assert (row.kind, row.name, row.total) == ("compare", "captain-compare", 24)
+        assert 0 < row.step < 24
+        stop(job)
+        assert wait(job, 40)
+        assert isinstance(job.state(), Stopped) and read_report(job.directory) is None
+        assert running_servers() == []  # it was the comparison's own
+        kept = answered(job)
+        monkeypatch.setenv("FAKE_RATE", "500")
+        go_on(job)
+        assert wait(job, 60)
+    finally:
+        stop(job, now=True)
+    state = job.state()
+    assert isinstance(state, Done), job.log_path.read_text()[-2000:]
+    assert state.result["questions"] == 12 and state.result["answered"] == 24
+    assert answered(job) == 24 and kept < 24  # nothing was asked twice
+    report = read_report(job.directory)
+    assert report is not None and len(report.questions) == 12
+    first = report.questions[0]
+    assert [answer.model for answer in first.answers] == ["base", "captain"]
+    assert first.reference == "captain says hello 0" and not first.answers[1].failed
+    titles = [title for title, _, _ in report.tables]
+    assert titles == ["Answers", "Against the references"]
+    assert running_servers() == []
+
+
+@pytest.mark.parametrize(
+    ("runs", "text", "title"),
+    [
+        ([], "hello", "No run is chosen"),
+        (["captain"], "", "Empty file"),
+        (["capstan"], "hello", "No such run"),
+        (["captain@7"], "hello", "No such checkpoint"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_starts(
+    run: Job, tmp_path: Path, runs: list[str], text: str, title: str
+) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_text(text)
+    with pytest.raises(LuthierError) as caught:
+        start_comparison(Order(runs, str(path)))
+    assert caught.value.title == title
+
+
+def test_damaged_orders_and_reports_are_named(run: Job) -> None:
+    job = create(Spec("compare", "captain-compare", "x", settings={"runs": "captain"}))
+    with pytest.raises(LuthierError):
+        order_of(job)
+    (job.directory / REPORT_JSON).write_text("{")
+    with pytest.raises(Damaged):
+        read_report(job.directory)
+    (job.directory / REPORT_JSON).write_text(json.dumps({"models": {}, "rows": [3]}))
+    with pytest.raises(Damaged):
+        read_report(job.directory)

@@ -1,0 +1,17 @@
+"""What can be done on the board."""
+
+from __future__ import annotations
+
+from tui.shared.action import Action
+
+BOARD: list[Action] = [
+    Action("board.open", "open run", "Open the run whose loss is drawn.", "enter", footer=True),
+    Action(
+        "board.next",
+        "next run",
+        "Draw the loss of the next run that goes on; where none does, of the last one.",
+        "tab,right,l",
+        footer=True,
+    ),
+    Action("board.server", "server", "The server, with how to ask it.", "v", footer=True),
+]

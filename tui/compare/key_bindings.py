@@ -1,0 +1,77 @@
+"""What can be done on the screens of comparisons."""
+
+from __future__ import annotations
+
+from tui.shared.action import Action
+
+COMPARE: list[Action] = [
+    Action("compare.open", "open", "Read the report, prompt by prompt.", "enter", footer=True),
+    Action(
+        "compare.new",
+        "new comparison",
+        "Ask the base and tuned models every prompt of a file, side by side.",
+        "n",
+        footer=True,
+    ),
+    Action(
+        "compare.stop",
+        "stop",
+        "Stop the comparison. Asks first; what has been answered stays.",
+        "s",
+        footer=True,
+    ),
+    Action(
+        "compare.resume",
+        "go on",
+        "Go on with a comparison that has ended early: what has been answered is not asked again.",
+        "R",
+        footer=True,
+    ),
+    Action(
+        "compare.delete",
+        "delete",
+        "Delete the comparison with its answers and its report. Asks first.",
+        "d,delete",
+        footer=True,
+    ),
+    Action("compare.copy", "copy path", "Copy the path of the comparison's folder.", "c"),
+]
+
+REPORT: list[Action] = [
+    Action(
+        "report.next",
+        "next prompt",
+        "The next prompt with its answers.",
+        "right,l,full_stop",
+        footer=True,
+        call="turn(1)",
+    ),
+    Action(
+        "report.previous",
+        "prompt before",
+        "The prompt before.",
+        "left,h,comma",
+        footer=True,
+        call="turn(-1)",
+    ),
+    Action(
+        "report.differences",
+        "differences",
+        "Mark the words of each answer that the base model's has not, or no longer.",
+        "d",
+        footer=True,
+    ),
+    Action(
+        "report.figures",
+        "figures",
+        "The figures of all prompts, or the prompts again.",
+        "t",
+        footer=True,
+    ),
+    Action(
+        "report.copy",
+        "copy path",
+        "Copy the path of the report, which is there as Markdown, HTML and JSON.",
+        "c",
+    ),
+]

@@ -1,0 +1,1 @@
+"""The settings: all of config.toml, each with its words."""

@@ -1,0 +1,233 @@
+"""One comparison: a server is lent, every model is asked every question, a judge may judge, and the
+report is written. What has been answered is in the folder, and is not asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from jobs.files import write_atomic, write_json
+from jobs.home import jobs_directory
+from models.certificate import standing
+from models.folder import ModelFolder
+from models.registry import resolve
+from serve.client import Sampling
+from serve.comparison import judge as judging
+from serve.comparison.asking import Contender, answer_key, ask, missing
+from serve.comparison.items import read_items
+from serve.comparison.journal import Entry, Journal
+from serve.comparison.judge import Judge, Judged, Pair
+from serve.comparison.report import html, markdown
+from serve.comparison.summary import Row, summary
+from serve.plan import BASE
+from serve.planning import NamedAdapter
+from serve.servers import Server
+from workshop.comparison.reports import REPORT_HTML, REPORT_JSON, REPORT_MARKDOWN
+from workshop.served_runs import adapters_named
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What is compared, and how."""
+
+    runs: list[str]
+    """Runs, or RUN@STEP for their checkpoints; all of one base model."""
+    prompts: str
+    """The file of questions."""
+    limit: int | None = None
+    """Only the first so many questions."""
+    temperature: float = 0.0
+    max_tokens: int = 512
+    seed: int = 0
+    at_once: int = 8
+    """Questions that are answered at once."""
+    judge: str = ""
+    """MODEL@URL or MODEL@ENDPOINT of the judge; "" for none."""
+    judge_key: str | None = None
+    """The environment variable with the judge's key."""
+    judge_tokens: int = 1024
+
+    @property
+    def sampling(self) -> Sampling:
+        top_p = 1.0 if self.temperature == 0 else 0.95
+        return Sampling(self.temperature, top_p, self.max_tokens, self.seed)
+
+
+Lend = Callable[[str, list[NamedAdapter]], AbstractContextManager[Server]]
+"""A server of this base with these adapters, for as long as it is needed."""
+
+
+class Count(Protocol):
+    """Does work that tells of each part that is done, and shows how far it is."""
+
+    def __call__(
+        self, title: str, total: int, work: Callable[[Callable[[Entry], None]], Awaitable[None]], /
+    ) -> None: ...
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An order that was looked through: LuthierError came by then if anything was wrong with it."""
+
+    order: Order
+    base: str
+    adapters: list[NamedAdapter]
+    judge: Judge | None
+
+
+def prepare(order: Order) -> Prepared:
+    """Look an order through: the prompts, the runs and the judge. LuthierError for the first thing
+    that is wrong."""
+    read_items(Path(order.prompts), order.limit)
+    base, adapters = adapters_named(order.runs)
+    judge = (
+        judging.judge_at(order.judge, order.judge_key, order.judge_tokens) if order.judge else None
+    )
+    return Prepared(order, base, adapters, judge)
+
+
+def compare(
+    prepared: Prepared, folder: Path, lend: Lend, count: Count, warn: Callable[[str], object]
+) -> dict[str, Any]:
+    """Do it, and write the report into the folder. The figures, as JSON."""
+    order, judge, adapters = prepared.order, prepared.judge, prepared.adapters
+    items = read_items(Path(order.prompts), order.limit)
+    journal = Journal(folder / "answers.jsonl")
+    with lend(prepared.base, adapters) as server:
+        models = _contenders(server, prepared.base, adapters)
+        questions = missing(items, models, order.sampling, journal)
+
+        def ask_all(on_entry: Callable[[Entry], None]) -> Awaitable[None]:
+            endpoint = server.endpoint
+            return ask(endpoint, questions, order.sampling, journal, on_entry, order.at_once)
+
+        count("Asking", len(questions), ask_all)
+    rows = [
+        Row(
+            item,
+            {
+                model.name: journal.found.get(answer_key(item, model, order.sampling))
+                for model in models
+            },
+        )
+        for item in items
+    ]
+    judged = None if judge is None else _judged(judge, rows, models, folder, order, count, warn)
+    names = [model.name for model in models]
+    figures = summary(rows, names, judged)
+    sampling = f"temperature {order.temperature:g}, at most {order.max_tokens} tokens"
+    facts = [
+        (
+            "prompts",
+            f"{order.prompts} ({len(items)} questions, {figures['with_reference']} with a"
+            " reference)",
+        ),
+        ("models", ", ".join(f"{model.name} ({model.identity})" for model in models)),
+        ("sampling", f"{sampling}, seed {order.seed}"),
+        *_red(adapters),
+        *([("judge", f"{judge.model} at {judge.endpoint.base_url}")] if judge is not None else []),
+    ]
+    write_report(folder, facts, figures, rows, names)
+    return figures
+
+
+def _contenders(server: Server, base: str, adapters: list[NamedAdapter]) -> list[Contender]:
+    """The base and the tuned models by the names that this server has for them, each with its
+    content."""
+    by_path = {model.path.resolve(): model.id for model in server.models if model.kind == "adapter"}
+    contenders = [Contender(BASE, str(resolve(base).resolve()))]
+    return contenders + [
+        Contender(by_path[path.resolve()], f"{run or path}, {ModelFolder(path).identity()}")
+        for _, path, run in adapters
+    ]
+
+
+def _red(adapters: list[NamedAdapter]) -> list[tuple[str, str]]:
+    """What whoever reads the report must know: a model that failed its certificate."""
+    standings = {
+        name: standing(jobs_directory() / run) for name, _, run in adapters if run is not None
+    }
+    return [
+        ("red certificate", f"{name}: {standing.reason}")
+        for name, standing in standings.items()
+        if standing.verdict == "red"
+    ]
+
+
+def _judged(
+    judge: Judge,
+    rows: list[Row],
+    models: list[Contender],
+    folder: Path,
+    order: Order,
+    count: Count,
+    warn: Callable[[str], object],
+) -> Judged:
+    journal = Journal(folder / "judgements.jsonl")
+    pairs = [
+        pair
+        for row in rows
+        for model in models[1:]
+        if (pair := _pair(row, models[0].name, model.name)) is not None
+    ]
+    ordered_pairs = judging.unjudged(judge, pairs, journal)
+
+    def judge_all(on_entry: Callable[[Entry], None]) -> Awaitable[None]:
+        return judging.ask_judge(judge, ordered_pairs, journal, on_entry, order.at_once)
+
+    count("Judging", len(ordered_pairs), judge_all)
+    failures = [
+        journal.found[key]
+        for pair, turned in ordered_pairs
+        if (key := judging.judgement_key(judge, pair, turned)) in journal.found
+    ]
+    failed = [str(entry["error"]) for entry in failures if entry.get("error") is not None]
+    if failed:
+        warn(f"{len(failed)} verdicts failed: {failed[0]}. Asking once more asks for them again.")
+    return judging.outcomes(judge, pairs, journal)
+
+
+def _pair(row: Row, base: str, tuned: str) -> Pair | None:
+    """The tuned answer and the base's, if both are there."""
+    tuned_answer, other = row.answers[tuned], row.answers[base]
+    if (
+        tuned_answer is None
+        or other is None
+        or tuned_answer.get("error") is not None
+        or other.get("error") is not None
+    ):
+        return None
+    return Pair(
+        row.item,
+        tuned,
+        base,
+        tuned_answer["text"],
+        other["text"],
+        tuned_answer.get("tokens"),
+        other.get("tokens"),
+    )
+
+
+def write_report(
+    folder: Path,
+    facts: list[tuple[str, str]],
+    figures: dict[str, Any],
+    rows: list[Row],
+    models: list[str],
+) -> None:
+    title = f"{' and '.join(models[1:])} beside {models[0]}"
+    write_atomic(folder / REPORT_MARKDOWN, markdown(title, facts, figures, rows, models))
+    write_atomic(folder / REPORT_HTML, html(title, facts, figures, rows, models))
+    answers = [
+        {
+            "messages": list(row.item.messages),
+            "reference": row.item.reference,
+            "answers": row.answers,
+        }
+        for row in rows
+    ]
+    write_json(folder / REPORT_JSON, {**dict(facts), **figures, "rows": answers})

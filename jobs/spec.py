@@ -17,7 +17,7 @@ from jobs.foreign_json import Damaged
 from jobs.luthier_error import LuthierError
 
 Kind = Literal[
-    "run", "merge", "certify", "server", "import", "export", "compare", "inspect", "prepare"
+    "run", "merge", "certify", "server", "api", "import", "export", "compare", "inspect", "prepare"
 ]
 BesideServer = Literal["", "sleep", "share", "wait"]
 Preempts = Literal["", "asks", "never"]
@@ -34,7 +34,7 @@ _SETTINGS: dict[str, Any] = {
     "sources": list[str],
     "context": int,
     "context_length": int | None,
-    "sweep": dict[str, Any],
+    **dict.fromkeys(("sweep", "fine_tuning"), dict[str, Any]),
 }
 _SWEEP: dict[str, Any] = {
     "id": str,

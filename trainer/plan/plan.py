@@ -101,6 +101,7 @@ class Plan:
         """Of this version or an earlier one, which had reasons without keys and told shards by the
         name of their kind."""
         values = dict(values)
+        values.pop("fine_tuning", None)  # what a program asked for: models.runs.Run has it
         if values.pop("sharding", "none") == "fsdp2":
             values["shards"] = values.get("gpus", 1) * values.get("machines", 1)
         values["reasons"] = [

@@ -131,6 +131,11 @@ def _add_errors(app: FastAPI) -> None:
         body = error_body(in_sentences(error), "invalid_request_error", None, "not_possible")
         return as_json(body, 409)
 
+    @app.exception_handler(Exception)
+    async def fault(request: Request, error: Exception) -> Response:
+        text = "Luthier has made a mistake: the log of the API's job has the traceback."
+        return as_json(error_body(text, SERVER, None, "internal_error"), 500)
+
     @app.exception_handler(OSError)
     async def no_disk(request: Request, error: OSError) -> Response:
         text = f"The API could not read or write {error.filename or 'its files'}: {error.strerror}."

@@ -38,7 +38,7 @@ class StoredFile(msgspec.Struct, frozen=True):
     sha256: str
     stored: str
     """The file's name in its folder."""
-    check: FileCheck = FileCheck()
+    check: FileCheck = msgspec.field(default_factory=FileCheck)
 
     @property
     def path(self) -> Path:

@@ -13,7 +13,6 @@ from models import registry
 from serve.key_files import client_key, control_key
 from serve.planning import living_servers
 from serve.ports import choose_port, choosing
-from serve.servers import base_url
 from workshop.api.plan import LARGEST_FILE, READY, ApiPlan
 
 LAST_PORT_FILE = "api-port"
@@ -30,8 +29,7 @@ class Api:
 
     @property
     def base_url(self) -> str:
-        """What a program's client takes as its base URL."""
-        return f"{base_url(self.plan.host, self.plan.port)}/v1"
+        return self.plan.base_url
 
     @property
     def answers(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from models import foreign
+from serve.servers import base_url
 
 LARGEST_FILE = 512_000_000
 """Bytes of one uploaded file, unless it is told another limit: OpenAI's own."""
@@ -22,6 +23,11 @@ class ApiPlan:
     """Bytes of one uploaded file at most."""
     aliases: dict[str, str] = field(default_factory=dict)
     """Models by the names that programs have for them: "gpt-4o-mini" is "builtin", say."""
+
+    @property
+    def base_url(self) -> str:
+        """What a program's client takes as its base URL."""
+        return f"{base_url(self.host, self.port)}/v1"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -206,11 +206,12 @@ class RunLog:
             return
         self.evaluations[event.step] = loss
         train_loss = self.losses.get(event.step)
+        where = f"Step {event.step}/{self.total}" if event.step else "Before the first step"
         self.told.append(
             Told(
                 event.t,
                 "info",
-                f"Step {event.step}/{self.total}: full validation loss={loss:.4f}",
+                f"{where}: full validation loss={loss:.4f}",
                 {
                     "step": event.step,
                     "total_steps": self.total,

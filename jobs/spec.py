@@ -92,7 +92,8 @@ class Spec:
     `preempts` says whether it may have that one let go: as it and the setting say, or a person
     "asks" for it where both say nothing, or "never". A job that rests takes its slots back after
     all that wait `before_resting`. One with a `ready_phase` runs from that on; others run from
-    their first step.
+    their first step. The jobs that one starts which `starts_jobs` are their own: they live on when
+    it ends.
     """
 
     kind: Kind
@@ -107,6 +108,7 @@ class Spec:
     preempts: Preempts = ""
     before_resting: bool = False
     ready_phase: str = ""
+    starts_jobs: bool = False
     then: list[dict[str, Any]] = field(default_factory=list)
     grace_seconds: float = 60.0
     python: str = sys.executable

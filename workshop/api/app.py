@@ -363,7 +363,7 @@ async def _json(request: Request, largest: int) -> dict[str, Any]:
         if len(body) > largest:
             raise ApiError(413, "request_too_large", f"A request has at most {largest:,} bytes.")
     try:
-        values = foreign_json.decode_object(bytes(body), "the request")
+        values = foreign_json.decode_object(bytes(body), "The request")
         # a lone half of a character that \u wrote: nothing that is made of it could be stored
         str(values).encode()
     except UnicodeEncodeError:

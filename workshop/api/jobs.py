@@ -75,8 +75,8 @@ def sweep() -> None:
 
 
 def _is_half_made(job: Job) -> bool:
-    """Whether it has a spec, and never had a supervisor."""
-    return not (job.directory / "lock").exists() and not job.events_path.exists()
+    """Whether it has a spec, and its supervisor never came to its first event."""
+    return not job.events() and job.supervisor() is None
 
 
 def cancel(run: Run) -> None:

@@ -72,6 +72,7 @@ def start_api(
             settings=plan.to_json(),
             ready_phase=READY,
             preempts="never",
+            starts_jobs=True,
             grace_seconds=_STOP_SECONDS,
         )
         return Api(submit(spec), plan)

@@ -47,7 +47,9 @@ def test_every_field_of_openais_client_is_honoured_or_refused() -> None:
     jobs = {field.path for field in FIELDS["jobs"]} - {"luthier"}
     assert {path for path in paths(JobCreateParams) if not path.startswith(inside(opaque))} == jobs
     files = {field.path for field in FIELDS["files"]}
-    assert {path for path in paths(FileCreateParams) if not path.startswith(inside(opaque))} == files
+    assert {
+        path for path in paths(FileCreateParams) if not path.startswith(inside(opaque))
+    } == files
 
 
 def inside(names: tuple[str, ...]) -> tuple[str, ...]:

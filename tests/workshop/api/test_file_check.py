@@ -70,7 +70,9 @@ def test_rows_with_pictures_are_left_out_by_number_and_reason(tmp_path: Path) ->
     checked = check(tmp_path / "data.jsonl", lines([*rows(3), PICTURE, *rows(2), PICTURE]))
     (problem,) = checked.problems
     assert (problem.code, problem.rows, problem.first) == ("media", 2, [3, 6])
-    assert checked.details.startswith("2 of 7 rows are left out (counted from 0): rows 3, 6: a pict")
+    assert checked.details.startswith(
+        "2 of 7 rows are left out (counted from 0): rows 3, 6: a pict"
+    )
 
 
 @pytest.mark.parametrize(

@@ -257,9 +257,9 @@ class Supervisor:
         if not self.spec.starts_jobs:
             return below
         supervisors = {job.supervisor() for job in folders() if job.id != self.job.id}
-        others = [pid for pid in below if pid in supervisors]
-        of_others = {*others, *(pid for other in others for pid in processes.descendants(other))}
-        return [pid for pid in below if pid not in of_others]
+        roots = [pid for pid in below if pid in supervisors]
+        of_jobs = {*roots, *(pid for root in roots for pid in processes.descendants(root))}
+        return [pid for pid in below if pid not in of_jobs]
 
     def _start_next(self) -> None:
         """Start the jobs that the spec names, if this one is done."""

@@ -7,18 +7,17 @@ from dataclasses import replace
 
 from jobs.spec import Spec
 from jobs.worker import run_worker
-from trainer.launch import planned_spec
-from trainer.plan.plan import Plan
+from trainer.launch import run_spec
 from trainer.recipe import Recipe
 from workshop.api import jobs, worker
 
 
-def fake_spec(recipe: Recipe, plan: Plan) -> Spec:
+def fake_spec(recipe: Recipe) -> Spec:
     """A run's orders, for the fake worker. It takes no slots, and nothing follows."""
-    real = planned_spec(recipe, plan)
+    real = run_spec(recipe)
     return replace(real, module="tests.fakes.fake_run", slots=[], then=[], grace_seconds=10.0)
 
 
 if __name__ == "__main__":
-    jobs.planned_spec = fake_spec
+    jobs.spec_of = fake_spec
     run_worker(worker.main)

@@ -1,5 +1,7 @@
-"""A training worker without a model: `python -m tests.fakes.fake_run JOB_DIRECTORY` tells what a run
-tells. Its recipe's seed says how it goes: 13 fails at its data, 7 trains until it is stopped."""
+"""A training worker without a model, which tells what a run tells: `python -m tests.fakes.fake_run
+JOB_DIRECTORY`. Its recipe's seed says how it goes: 13 fails at its data, 7 trains until it is
+stopped. A step takes STEP_SECONDS of the environment, or 20 ms.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
         events.tell(context, events.Step(step=step, total=total, loss=loss, tokens=100.0 * step))
         if step in (3, total):
             _save(context, folder, step)
-        time.sleep(0.02)
+        time.sleep(float(os.environ.get("STEP_SECONDS", "0.02")))
     if context.stopping.is_set():
         _save(context, folder, step)
         return None

@@ -10,11 +10,12 @@ from dataclasses import replace
 from jobs.events import EventLog
 from jobs.job import Job, all_jobs, stop
 from jobs.luthier_error import LuthierError
+from jobs.spec import Spec
 from jobs.state import Alive, Done, Failed, Lost, Stopped, Stopping, word
 from models import events
 from models.runs import Run
-from trainer.launch import planned_spec, resume, submit_run
-from trainer.plan.plan import make_plan
+from trainer.launch import resume, run_spec, submit_run
+from trainer.recipe import Recipe
 from workshop.api.errors import ApiError, refused
 from workshop.api.names import job_id
 from workshop.api.order import Order, order_of, recipe_of
@@ -37,11 +38,16 @@ def create(order: Order, plan: ApiPlan, *, is_retry: bool) -> Run:
             return existing
         recipe = recipe_of(order, plan.aliases)
         try:
-            spec = planned_spec(recipe, make_plan(recipe))
+            spec = spec_of(recipe)
             spec = replace(spec, settings={**spec.settings, "fine_tuning": order.to_json()})
             return Run(submit_run(recipe, spec))
         except LuthierError as error:
             raise refused(error, "cannot_be_trained") from None
+
+
+def spec_of(recipe: Recipe) -> Spec:
+    """The orders of a run. LuthierError at the first thing that is wrong."""
+    return run_spec(recipe)
 
 
 def _made_before(order: Order, *, is_retry: bool) -> Run | None:

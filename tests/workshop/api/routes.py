@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from httpx import Response
 from starlette.testclient import TestClient
 
 from serve.key_files import client_key, control_key
@@ -28,10 +27,9 @@ class Client:
     def __init__(self, http: TestClient) -> None:
         self.http = http
 
-    def ask(self, method: str, path: str, key: str | None = None, **options: Any) -> Response:
+    def ask(self, method: str, path: str, key: str | None = None, **options: Any) -> Any:
         headers = {"authorization": f"Bearer {key or control_key()}", **options.pop("headers", {})}
-        answer: Response = self.http.request(method, f"/v1{path}", headers=headers, **options)
-        return answer
+        return self.http.request(method, f"/v1{path}", headers=headers, **options)
 
     def get(self, path: str, key: str | None = None, **options: Any) -> Any:
         answer = self.ask("GET", path, key, **options)
@@ -67,7 +65,7 @@ class Client:
 
 @contextmanager
 def client_of(plan: ApiPlan, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    monkeypatch.setattr(jobs, "planned_spec", fake_spec)
+    monkeypatch.setattr(jobs, "spec_of", fake_spec)
     app: Any = Door(make_app(plan), client_key(), control_key())
     with TestClient(app, raise_server_exceptions=False) as http:
         yield Client(http)

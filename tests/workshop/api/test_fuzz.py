@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is never our own fault: no 500, and every error in OpenAI's shape."""
+"""Whatever is sent, the answer is never our own fault: no 500, errors in OpenAI's shape."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ from workshop.api.plan import ApiPlan
 
 pytestmark = pytest.mark.heavy
 
+_OF_RECIPE = ("train", "lora", "r", "epochs", "data", "heldout", "trackers", "tokens", "template")
 NAMES = sorted(
     {part.removesuffix("[]") for field in FIELDS["jobs"] for part in field.path.split(".")}
-) + ["train", "lora", "r", "epochs", "data", "heldout", "trackers", "tokens", "template"]
+    | {*_OF_RECIPE}
+)
 # half characters, too: JSON can write them as \ud800
 ANY_TEXT = st.text(st.characters(), max_size=20)
 JSON = st.recursive(
@@ -35,11 +37,11 @@ JSON = st.recursive(
     ),
     max_leaves=12,
 )
+_OF_A_JOB = ("", "/events", "/checkpoints", "/cancel", "/pause", "/resume", "/x")
 PLACES = st.sampled_from(
-    ("/files", "/files/{}", "/files/{}/content", "/models/{}", "/models", "/fine_tuning/jobs")
-    + tuple(
-        f"/fine_tuning/jobs/{{}}{end}"
-        for end in ("", "/events", "/checkpoints", "/cancel", "/pause", "/resume", "/x")
+    (
+        *("/files", "/files/{}", "/files/{}/content", "/models/{}", "/models", "/fine_tuning/jobs"),
+        *(f"/fine_tuning/jobs/{{}}{end}" for end in _OF_A_JOB),
     )
 )
 QUERY = st.dictionaries(

@@ -18,7 +18,6 @@ from tests.workshop.api.conftest import lines, row, rows
 from tests.workshop.api.routes import Client, client_of
 from trainer.data_recipe import recipe_of_data
 from trainer.launch import submit_run
-from trainer.plan.plan import make_plan
 from workshop.api import jobs
 from workshop.api.files import files_directory
 from workshop.api.plan import ApiPlan
@@ -260,7 +259,7 @@ def test_a_run_of_the_app_is_a_job_here(client: Client, tmp_path: Path) -> None:
     data = tmp_path / "own.jsonl"
     data.write_bytes(lines(rows()))
     recipe = recipe_of_data(data)
-    run = Run(submit_run(recipe, jobs.planned_spec(recipe, make_plan(recipe))))
+    run = Run(submit_run(recipe, jobs.spec_of(recipe)))
     (job,) = client.get("/fine_tuning/jobs", client_key())["data"]
     assert (job["id"], job["training_file"]) == (f"ftjob-{run.id}", str(data))
     assert job["hyperparameters"]["n_epochs"] == 3

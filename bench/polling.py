@@ -48,7 +48,9 @@ def main() -> None:
         spec = Spec("api", "api", "tests.fakes.api_worker", plan.to_json(), ready_phase=READY)
         job = submit(spec)
         try:
-            share = asyncio.run(_measure(job, plan, options.pollers, options.seconds, options.every))
+            share = asyncio.run(
+                _measure(job, plan, options.pollers, options.seconds, options.every)
+            )
         finally:
             stop(job)
             wait(job, 30)
@@ -65,7 +67,9 @@ async def _measure(job: Job, plan: ApiPlan, pollers: int, seconds: float, every:
         form = {"file": ("a.jsonl", lines(rows()))}
         file = (await client.post("/files", files=form, data={"purpose": "fine-tune"})).json()
         body = {"model": "builtin", "training_file": file["id"], "seed": ENDLESS}
-        path = f"/fine_tuning/jobs/{(await client.post('/fine_tuning/jobs', json=body)).json()['id']}"
+        path = (
+            f"/fine_tuning/jobs/{(await client.post('/fine_tuning/jobs', json=body)).json()['id']}"
+        )
         await asyncio.sleep(3.0)
         waits: list[float] = []
 

@@ -17,7 +17,7 @@ from models.runs import Run
 from serve.key_files import client_key, control_key
 from workshop.api.launch import start_api
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 _SECONDS = 400.0
 METHOD: Any = {

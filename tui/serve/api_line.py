@@ -45,7 +45,7 @@ class ApiLine(SteadyText):
         from workshop.api.plan import ApiPlan
 
         row, key = self._row, ("A", "$primary")
-        label = (f"{'tuning API':<11}", _MUTED)
+        label = (f"{'API':<11}", _MUTED)
         if row is None or not row.alive:
             failed = row is not None and isinstance(row.state, Failed)
             state = ("failed", "$error") if failed else ("off", _MUTED)
@@ -55,7 +55,11 @@ class ApiLine(SteadyText):
             return Content.assemble(label, (glyphs().starting, "$warning"), " starting or ending")
         plan = ApiPlan.from_json(row.job.spec.settings)
         sign = (glyphs().running, "$success")
-        return Content.assemble(label, sign, f" {plan.base_url}   ", key, (" stops it", _MUTED))
+        stops = (" stops it", _MUTED)
+        where = f" {plan.base_url}"
+        return Content.assemble(
+            label, sign, where, ("   programs fine-tune here   ", _MUTED), key, stops
+        )
 
 
 def _start() -> JobsChanged:

@@ -86,7 +86,7 @@ def test_a_program_fine_tunes_and_chats(base_url: str) -> None:
     done = until(client, job, "succeeded")
     assert done.fine_tuned_model is not None
     events = client.fine_tuning.jobs.list_events(job.id, limit=100).data
-    losses = [event.data["train_loss"] for event in events if event.type == "metrics"]  # type: ignore[index]
+    losses = [event.data["train_loss"] for event in events if event.type == "metrics"]
     assert len([loss for loss in losses if loss is not None]) >= 4
     checkpoints = client.fine_tuning.jobs.checkpoints.list(job.id).data
     assert checkpoints[0].step_number == 4

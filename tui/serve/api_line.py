@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
+from jobs.foreign_json import Damaged
 from jobs.state import Failed, Running
 from tui.shared.glyphs import glyphs
 from tui.shared.job_actions import confirm_stop
@@ -49,17 +50,17 @@ class ApiLine(SteadyText):
         if row is None or not row.alive:
             failed = row is not None and isinstance(row.state, Failed)
             state = ("failed", "$error") if failed else ("off", _MUTED)
-            meaning = " starts it: programs fine-tune through OpenAI's client"
-            return Content.assemble(label, state, "   ", key, (meaning, _MUTED))
+            offer = " starts it: programs fine-tune through OpenAI's client"
+            return Content.assemble(label, state, "   ", key, (offer, _MUTED))
         if not isinstance(row.state, Running):
             return Content.assemble(label, (glyphs().starting, "$warning"), " starting or ending")
-        plan = ApiPlan.from_json(row.job.spec.settings)
+        try:
+            plan = ApiPlan.from_json(row.job.spec.settings)
+        except Damaged as error:
+            return Content.assemble(label, (error.message, "$error"))
         sign = (glyphs().running, "$success")
-        stops = (" stops it", _MUTED)
-        where = f" {plan.base_url}"
-        return Content.assemble(
-            label, sign, where, ("   programs fine-tune here   ", _MUTED), key, stops
-        )
+        where, meaning = f" {plan.base_url}", ("   programs fine-tune here   ", _MUTED)
+        return Content.assemble(label, sign, where, meaning, key, (" stops it", _MUTED))
 
 
 def _start() -> JobsChanged:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import httpx
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, Response
 
 from jobs import foreign_json
@@ -26,7 +27,6 @@ from workshop.api.door import as_json
 from workshop.api.errors import SERVER, ApiError, error_body, in_sentences, no_such_file
 from workshop.api.names import (
     ORGANISATION,
-    job_id,
     model_name,
     nameable_runs,
     no_such_model,
@@ -136,6 +136,10 @@ def _add_errors(app: FastAPI) -> None:
         text = "Luthier has made a mistake: the log of the API's job has the traceback."
         return as_json(error_body(text, SERVER, None, "internal_error"), 500)
 
+    @app.exception_handler(ClientDisconnect)
+    async def left(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=499)  # nobody reads it
+
     @app.exception_handler(OSError)
     async def no_disk(request: Request, error: OSError) -> Response:
         text = f"The API could not read or write {error.filename or 'its files'}: {error.strerror}."
@@ -192,17 +196,8 @@ def _add_files(app: FastAPI, api: Api) -> None:
                 f"{file_id} is made of the events of {view.run.id}: `luthier remove` deletes both.",
                 "id",
             )
-        await asyncio.to_thread(_delete, file_id)
+        await asyncio.to_thread(jobs.remove_file, file_id)
         return as_json({"id": file_id, "object": "file", "deleted": True})
-
-
-def _delete(file_id: str) -> None:
-    stored = files.stored_file(file_id)
-    users = jobs.users_of_file(file_id)
-    if users:
-        names = ", ".join(job_id(run) for run in users)
-        raise ApiError(409, "file_in_use", f"{file_id} is used by {names}.", "id")
-    files.remove_file(stored)
 
 
 async def _results_of(api: Api, file_id: str) -> RunView:

@@ -8,6 +8,7 @@ import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ _START_SECONDS = 570.0
 """How long a request waits for a server that starts; OpenAI's client gives up after 600."""
 _QUEUED_SECONDS = 2.0
 _LOOK_SECONDS = 0.2
+_MOST_MODELS = 32
+"""How many models may be looked for, and their servers waited for, at once."""
 _PASSED_BACK = ("content-type", "retry-after", "x-request-id")
 
 
@@ -50,19 +53,31 @@ class Target:
 
 
 class Targets:
-    """Which server answers for which model. Its methods wait, and may be called from many
-    threads."""
+    """Which server answers for which model."""
 
     def __init__(self, aliases: dict[str, str]) -> None:
         self._aliases = aliases
         self._known: dict[str, tuple[float, Target]] = {}
         # two requests start one server, and load an adapter once
         self._changing = threading.Lock()
+        # a server's start takes minutes: all that else needs a thread does not wait behind it
+        self._threads = ThreadPoolExecutor(_MOST_MODELS, "servers")
+        self._finding: dict[str, asyncio.Task[Target]] = {}
 
-    def known(self, model: str) -> Target | None:
-        """What was found a moment ago."""
+    async def target(self, model: str) -> Target:
+        """Who answers for the model. All who ask at once wait for one answer; it is remembered for
+        a moment."""
         at, target = self._known.get(model, (0.0, None))
-        return target if time.monotonic() - at < _KNOWN_SECONDS else None
+        if target is not None and time.monotonic() - at < _KNOWN_SECONDS:
+            return target
+        finding = self._finding.get(model)
+        if finding is None:
+            finding = self._finding[model] = asyncio.create_task(self._in_thread(model))
+            finding.add_done_callback(lambda _: self._finding.pop(model, None))
+        return await asyncio.shield(finding)
+
+    async def _in_thread(self, model: str) -> Target:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.find, model)
 
     def forget(self, model: str) -> None:
         self._known.pop(model, None)
@@ -179,15 +194,13 @@ async def pass_through(
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise ApiError(400, "missing_required_parameter", "Missing parameter: 'model'.", "model")
-    target = targets.known(model)
-    if target is None:
-        target = await asyncio.to_thread(targets.find, model)
+    target = await targets.target(model)
     answer = await _answer(request, target, path, body, client)
     if answer is None or answer.status_code == 404:  # the server has ended, or lost the model
         if answer is not None:
             await answer.aclose()
         targets.forget(model)
-        target = await asyncio.to_thread(targets.find, model)
+        target = await targets.target(model)
         answer = await _answer(request, target, path, body, client)
     if answer is None:
         raise _not_yet(f"The server of {model} does not answer.")

@@ -16,6 +16,7 @@ from models import events
 from models.runs import Run
 from trainer.launch import resume, run_spec, submit_run
 from trainer.recipe import Recipe
+from workshop.api import files
 from workshop.api.errors import ApiError, refused
 from workshop.api.names import job_id
 from workshop.api.order import Order, order_of, recipe_of
@@ -122,16 +123,26 @@ def go_on(run: Run) -> None:
         raise refused(error, "cannot_resume", status=409) from None
 
 
-def users_of_file(file_id: str) -> list[Run]:
-    """The runs that still need a file: those that live, and those that wait to go on."""
-    users = []
-    for run in Run.all():
-        order = order_of(run.fine_tuning)
-        if order is not None and file_id in order.files:
-            state = run.job.state()
-            if isinstance(state, Alive) or (isinstance(state, Stopped) and _is_paused(run)):
-                users.append(run)
-    return users
+def remove_file(file_id: str) -> None:
+    """Delete an uploaded file. ApiError where a run still needs it: one that lives, or waits to go
+    on."""
+    with _creating:
+        stored = files.stored_file(file_id)
+        users = [job_id(run) for run in Run.all() if _needs(run, file_id)]
+        if users:
+            message = f"{file_id} is used by {', '.join(users)}."
+            raise ApiError(409, "file_in_use", message, "id")
+        files.remove_file(stored)
+
+
+def _needs(run: Run, file_id: str) -> bool:
+    order = order_of(run.fine_tuning)
+    if order is None or file_id not in order.files:
+        return False
+    state = run.job.state()
+    if isinstance(state, Stopped | Stopping):
+        return _is_paused(run)
+    return isinstance(state, Alive)
 
 
 def _is_paused(run: Run) -> bool:

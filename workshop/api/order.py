@@ -331,6 +331,9 @@ def _luthier(values: dict[str, Any]) -> dict[str, Any]:
             raise _wrong(
                 f"luthier.{name}", f"luthier.{name}: other fields of the request say that."
             )
+    heldout = further.get("heldout")
+    if isinstance(heldout, dict) and "files" in heldout:
+        raise _wrong("luthier.heldout.files", "luthier.heldout.files: validation_file says that.")
     return further
 
 

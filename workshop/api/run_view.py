@@ -62,6 +62,8 @@ class RunView:
                 return "running" if self.log.has_data else "validating_files"
             case Running() | Asleep():
                 return "running"
+            case Stopping() if self.log.is_pausing:
+                return "running"  # it can go on once its checkpoint is saved
             case Stopping() | Stopped():
                 return "paused" if self.log.is_pausing else "cancelled"
             case Done():

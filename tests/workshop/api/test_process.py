@@ -94,6 +94,16 @@ def api(home: object) -> Iterator[Process]:
     assert wait(process.job, 20)
 
 
+def upload_head() -> bytes:
+    """The beginning of an upload of a megabyte."""
+    head = (
+        "POST /v1/files HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        f"Authorization: Bearer {control_key()}\r\nContent-Length: 1000000\r\n\r\n"
+        '--b\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n'
+    )
+    return head.encode()
+
+
 def times_run(run: Run) -> int:
     return len((run.job.directory / "runs.log").read_text().splitlines())
 
@@ -124,13 +134,8 @@ def test_a_request_whose_answer_was_lost_makes_no_second_run(api: Process) -> No
 
 
 def test_killed_while_a_file_comes_nothing_of_it_stays(api: Process) -> None:
-    head = (
-        "POST /v1/files HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
-        f"Authorization: Bearer {control_key()}\r\nContent-Length: 1000000\r\n\r\n"
-        '--b\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n'
-    )
     with socket.create_connection(("127.0.0.1", api.plan.port)) as connection:
-        connection.sendall(head.encode() + lines(rows()) * 50)
+        connection.sendall(upload_head() + lines(rows()) * 50)
         deadline = time.monotonic() + 10
         while not list(files_directory().glob(".uploading-*")):
             assert time.monotonic() < deadline
@@ -144,6 +149,19 @@ def test_killed_while_a_file_comes_nothing_of_it_stays(api: Process) -> None:
         time.sleep(0.05)
     assert api.http.get("/files").json()["data"] == []
     assert api.http.get(f"/files/{api.upload()}").status_code == 200
+
+
+def test_a_client_that_leaves_in_the_middle_leaves_nothing(api: Process) -> None:
+    deadline = time.monotonic() + 10
+    with socket.create_connection(("127.0.0.1", api.plan.port)) as connection:
+        connection.sendall(upload_head() + lines(rows()) * 50)
+        while not list(files_directory().glob(".uploading-*")):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    while list(files_directory().glob(".uploading-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "Traceback" not in api.job.log_path.read_text()
 
 
 def test_without_its_supervisor_it_ends_and_can_be_started_again(api: Process) -> None:

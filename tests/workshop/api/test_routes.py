@@ -197,6 +197,7 @@ def test_a_job_is_paused_goes_on_and_is_cancelled(client: Client) -> None:
     client.until(job_id, "paused")
     again = client.ask("POST", f"/fine_tuning/jobs/{job_id}/pause")
     assert again.json()["status"] == "paused"
+    assert client.ask("DELETE", f"/files/{again.json()['training_file']}").status_code == 409
     assert client.ask("POST", f"/fine_tuning/jobs/{job_id}/resume").status_code == 200
     going_on = client.get(f"/fine_tuning/jobs/{job_id}")
     assert going_on["status"] in ("queued", "validating_files", "running")

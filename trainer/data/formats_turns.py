@@ -150,6 +150,7 @@ REPAIRS = {
     "merged_speaker": "consecutive turns of one speaker were merged",
     "dropped_opening": "what came before the first user turn was dropped",
     "template_text": "what the markup's template writes itself was left out",
+    "separators": "what only told prompt and completion apart was left out",
     "other_branches": "other answers than those of the branch taken were left out",
     "left_out": "steps of tools, attachments and hidden context of the export were left out",
     "chained": "its turns stand in the conversation of another row",

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from tests.workshop.api.conftest import lines, row, rows
+from trainer.data.formats import Mapping
+from trainer.data.policies import Policies, SpecialTexts
+from trainer.data.reading import Reader
 from workshop.api.errors import ApiError
 from workshop.api.file_check import check_file
 
@@ -102,3 +105,17 @@ def test_a_long_file_is_looked_at_in_part(tmp_path: Path, monkeypatch: pytest.Mo
     checked = check(tmp_path / "data.jsonl", lines([row("a " * 500, str(n)) for n in range(5000)]))
     assert not checked.is_complete
     assert 0 < checked.conversations < 5000
+
+
+def test_separators_of_older_models_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    pairs = [
+        ("Company: BHFF\n\n###\n\n", " yes END", "Company: BHFF", "yes"),
+        ("Good film ->", " positive\n###\n", "Good film", "positive"),
+        ("What is a -> b?", " a function END", "What is a -> b?", " a function END"),
+    ]
+    path.write_bytes(lines([{"prompt": pair[0], "completion": pair[1]} for pair in pairs]))
+    read = list(Reader(Mapping(), Policies(), SpecialTexts()).rows(str(path)))
+    texts = [[message["content"] for message in row.messages or ()] for row in read]
+    assert texts == [list(pair[2:]) for pair in pairs]
+    assert ["separators" in row.reasons for row in read] == [True, True, False]

@@ -113,6 +113,8 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(ApiError)
     async def refused(request: Request, error: ApiError) -> Response:
         headers = {} if error.retry_seconds is None else {"retry-after": str(error.retry_seconds)}
+        if error.status == 409:  # which OpenAI's client would ask again, in vain
+            headers["x-should-retry"] = "false"
         return as_json(error.to_json(), error.status, headers)
 
     @app.exception_handler(HTTPException)

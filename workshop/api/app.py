@@ -24,7 +24,14 @@ from serve.servers import running_servers
 from workshop.api import files, jobs
 from workshop.api.chat import CHAT_PATHS, Targets, pass_through
 from workshop.api.door import as_json
-from workshop.api.errors import SERVER, ApiError, error_body, in_sentences, no_such_file
+from workshop.api.errors import (
+    SERVER,
+    ApiError,
+    error_body,
+    in_sentences,
+    no_such_file,
+    no_such_job,
+)
 from workshop.api.names import (
     ORGANISATION,
     model_name,
@@ -67,13 +74,23 @@ class Api:
         view = self.views.fresh(identifier.removeprefix("ftjob-"))
         if view is not None:
             return view
-        return await self.in_reading(lambda: self.views.view(run_of_id(identifier)))
+        return await self.in_reading(lambda: self._read(identifier))
+
+    def _read(self, identifier: str) -> RunView:
+        try:
+            return self.views.view(run_of_id(identifier))
+        except FileNotFoundError:  # it was removed this instant
+            raise no_such_job(identifier[:100]) from None
 
     async def all_views(self) -> list[RunView]:
         """All runs, the newest first."""
 
         def read() -> list[RunView]:
-            return [self.views.view(run) for run in nameable_runs()]
+            views = []
+            for run in nameable_runs():
+                with contextlib.suppress(FileNotFoundError):  # it was removed this instant
+                    views.append(self.views.view(run))
+            return views
 
         return await self.in_reading(read)
 
@@ -254,7 +271,7 @@ def _add_jobs(app: FastAPI, api: Api) -> None:
         async def route(identifier: str) -> Response:
             view = await api.view(identifier)
             await asyncio.to_thread(change, view.run)
-            view = await api.in_reading(lambda: api.views.view(run_of_id(identifier)))
+            view = await api.view(identifier)
             return Response(view.body, media_type="application/json")
 
         app.add_api_route(f"{jobs_path}/{{identifier}}/{name}", route, methods=["POST"])

@@ -26,6 +26,7 @@ from workshop.api.run_log import RunLog
 _SAME_REQUEST_SECONDS = 900.0
 """How long a repeated request counts as the same one: OpenAI's client gives up long before."""
 _YOUNG_SECONDS = 15.0
+_HEARD_SECONDS = 3.0
 # One at a time plans and starts, so that a request that is sent twice meets the first one's run.
 _creating = threading.Lock()
 
@@ -75,10 +76,11 @@ def _made_before(order: Order, *, is_retry: bool) -> Run | None:
 
 def sweep() -> None:
     """Delete the folders of jobs that a killed API was about to start: nobody was told of them."""
-    for job in all_jobs("run"):
-        is_old = time.time() - job.created > _YOUNG_SECONDS
-        if is_old and order_of(Run(job).fine_tuning) is not None and _is_half_made(job):
-            shutil.rmtree(job.directory, ignore_errors=True)
+    with _creating:
+        for job in all_jobs("run"):
+            is_old = time.time() - job.created > _YOUNG_SECONDS
+            if is_old and order_of(Run(job).fine_tuning) is not None and _is_half_made(job):
+                shutil.rmtree(job.directory, ignore_errors=True)
 
 
 def _is_half_made(job: Job) -> bool:
@@ -95,7 +97,7 @@ def cancel(run: Run) -> None:
         return
     if not isinstance(state, Alive):
         raise _not_now(run, "cancelled", word(state))
-    stop(run.job)
+    _stop(run.job)
 
 
 def pause(run: Run) -> None:
@@ -106,7 +108,18 @@ def pause(run: Run) -> None:
     if not isinstance(state, Alive) or isinstance(state, Stopping):
         raise _not_now(run, "paused", word(state))
     _say(run, events.PauseRequested())
-    stop(run.job)
+    _stop(run.job)
+
+
+def _stop(job: Job) -> None:
+    """Ask the supervisor, and wait a moment until it has heard: the answer tells the new state."""
+    stop(job)
+    deadline = time.monotonic() + _HEARD_SECONDS
+    while time.monotonic() < deadline:
+        state = job.state()
+        if isinstance(state, Stopping) or not isinstance(state, Alive):
+            return
+        time.sleep(0.02)
 
 
 def go_on(run: Run) -> None:

@@ -115,8 +115,9 @@ def test_a_file_in_use_stays(client: Client) -> None:
     refused = client.ask("DELETE", f"/files/{file_id}")
     assert (refused.status_code, error_of(refused)["code"]) == (409, "file_in_use")
     client.until(job["id"], "running")
-    client.ask("POST", f"/fine_tuning/jobs/{job['id']}/cancel")
-    client.until(job["id"], "cancelled")
+    answer = client.ask("POST", f"/fine_tuning/jobs/{job['id']}/cancel")
+    assert answer.json()["status"] == "cancelled"
+    assert client.get(f"/fine_tuning/jobs/{job['id']}")["status"] == "cancelled"
     assert client.ask("DELETE", f"/files/{file_id}").status_code == 200
 
 

@@ -55,6 +55,11 @@ _MEGABYTE = 1_000_000
     help="Megabytes that an uploaded file may have.",
 )
 @click.option(
+    "--no-start",
+    is_flag=True,
+    help="Chat with what is served already; start no server for a model that nobody serves.",
+)
+@click.option(
     "--allow-remote", is_flag=True, help="Needed for a --host that other machines can reach."
 )
 @json_option
@@ -65,6 +70,7 @@ def api(
     port: int | None,
     aliases: tuple[str, ...],
     largest_file: int,
+    no_start: bool,
     allow_remote: bool,
     as_json: bool,
 ) -> None:
@@ -85,7 +91,13 @@ def api(
         )
     if not is_loopback(host):
         say_warning(f"Listening on {host}: other machines can reach the API, without TLS.")
-    started = start_api(host, port, largest_file * _MEGABYTE, dict(map(_alias, aliases)))
+    started = start_api(
+        host,
+        port,
+        largest_file * _MEGABYTE,
+        dict(map(_alias, aliases)),
+        starts_servers=not no_start,
+    )
     follow_job(started.job, "Starting the API", _runs)
     _show(started, as_json)
 

@@ -58,7 +58,7 @@ class Api:
     def __init__(self, plan: ApiPlan) -> None:
         self.plan = plan
         self.views = Views()
-        self.targets = Targets(plan.aliases)
+        self.targets = Targets(plan)
         self.client = httpx.AsyncClient(
             timeout=httpx.Timeout(600.0, connect=5.0),
             limits=httpx.Limits(max_connections=None),

@@ -27,6 +27,7 @@ from serve.plan import BASE
 from serve.servers import Server, running_servers
 from workshop.api.errors import SERVER, ApiError, in_sentences, refused
 from workshop.api.names import Base, Served, Tuned, checkpoint_folder, named, no_such_model
+from workshop.api.plan import ApiPlan
 from workshop.chat_with_run import have_adapter_served, have_it_serve, server_job
 from workshop.served_runs import own_model
 from workshop.servers import LOCALHOST, living_job, server_by_job
@@ -55,8 +56,8 @@ class Target:
 class Targets:
     """Which server answers for which model."""
 
-    def __init__(self, aliases: dict[str, str]) -> None:
-        self._aliases = aliases
+    def __init__(self, plan: ApiPlan) -> None:
+        self._plan = plan
         self._known: dict[str, tuple[float, Target]] = {}
         # two requests start one server, and load an adapter once
         self._changing = threading.Lock()
@@ -84,7 +85,7 @@ class Targets:
 
     def find(self, model: str) -> Target:
         """ApiError where nobody can answer for it, with the reason."""
-        meant = named(model, self._aliases)
+        meant = named(model, self._plan.aliases)
         try:
             match meant:
                 case Tuned():
@@ -128,6 +129,14 @@ class Targets:
         running = next((server for server in running_servers() if server.plan.base == base), None)
         if running is not None:
             return running
+        if not self._plan.starts_servers:
+            raise ApiError(
+                503,
+                "model_not_served",
+                f"No server has {base.name}, and this API starts none: `luthier serve` does.",
+                "model",
+                SERVER,
+            )
         with self._changing:
             job: Job = start()
         return _once_ready(job)

@@ -47,6 +47,8 @@ def start_api(
     port: int | None = None,
     largest_file: int = LARGEST_FILE,
     aliases: dict[str, str] | None = None,
+    *,
+    starts_servers: bool = True,
 ) -> Api:
     """Start the API. LuthierError if one lives in this home, or if it cannot listen there."""
     aliases = aliases or {}
@@ -62,9 +64,8 @@ def start_api(
                 "`luthier api stop` ends it.",
             )
         promised = {plan.port for _, plan in living_servers()}
-        plan = ApiPlan(
-            host, choose_port(host, port, promised, LAST_PORT_FILE), largest_file, aliases
-        )
+        chosen_port = choose_port(host, port, promised, LAST_PORT_FILE)
+        plan = ApiPlan(host, chosen_port, largest_file, aliases, starts_servers)
         spec = Spec(
             kind="api",
             name="api",

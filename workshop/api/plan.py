@@ -24,6 +24,9 @@ class ApiPlan:
     aliases: dict[str, str] = field(default_factory=dict)
     """Models by the names that programs have for them: "gpt-4o-mini" is "builtin", say."""
 
+    starts_servers: bool = True
+    """Whether a chat with a model that nobody serves starts its server."""
+
     @property
     def base_url(self) -> str:
         """What a program's client takes as its base URL."""

@@ -281,6 +281,15 @@ def test_what_a_killed_api_left_half_made_goes(
     assert [f"ftjob-{run.id}" for run in Run.all()] == [whole]
 
 
+def test_no_server_is_started_where_that_is_not_wanted(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = ApiPlan("127.0.0.1", 8123, starts_servers=False)
+    with client_of(plan, monkeypatch) as client:
+        answer = client.ask("POST", "/chat/completions", json={"model": "builtin"})
+    assert (answer.status_code, error_of(answer)["code"]) == (503, "model_not_served")
+
+
 # Keys and errors
 
 

@@ -21,7 +21,7 @@ from jobs import event_kinds as kinds
 from jobs import giving_way, os_errors, processes, queue, slots
 from jobs.events import EventLog
 from jobs.home import home
-from jobs.job import JOB_VARIABLE, Job, submit
+from jobs.job import JOB_VARIABLE, Job, folders, submit
 from jobs.locks import Lock
 from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
@@ -239,7 +239,7 @@ class Supervisor:
         processes that were."""
         signalled: set[int] = set()
         started = time.monotonic()
-        while left := processes.descendants(os.getpid()):
+        while left := self._left_running():
             number = (
                 signal.SIGTERM if time.monotonic() - started < _SWEEP_SECONDS else signal.SIGKILL
             )
@@ -250,6 +250,16 @@ class Supervisor:
             time.sleep(0.05)
             _reap(None)
         return len(signalled)
+
+    def _left_running(self) -> list[int]:
+        """Every process below, but for the jobs that a worker may start which go on without it."""
+        below = processes.descendants(os.getpid())
+        if not self.spec.starts_jobs:
+            return below
+        supervisors = {job.supervisor() for job in folders() if job.id != self.job.id}
+        roots = [pid for pid in below if pid in supervisors]
+        of_jobs = {*roots, *(pid for root in roots for pid in processes.descendants(root))}
+        return [pid for pid in below if pid not in of_jobs]
 
     def _start_next(self) -> None:
         """Start the jobs that the spec names, if this one is done."""

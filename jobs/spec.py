@@ -17,7 +17,7 @@ from jobs.foreign_json import Damaged
 from jobs.luthier_error import LuthierError
 
 Kind = Literal[
-    "run", "merge", "certify", "server", "import", "export", "compare", "inspect", "prepare"
+    "run", "merge", "certify", "server", "api", "import", "export", "compare", "inspect", "prepare"
 ]
 BesideServer = Literal["", "sleep", "share", "wait"]
 Preempts = Literal["", "asks", "never"]
@@ -34,7 +34,7 @@ _SETTINGS: dict[str, Any] = {
     "sources": list[str],
     "context": int,
     "context_length": int | None,
-    "sweep": dict[str, Any],
+    **dict.fromkeys(("sweep", "fine_tuning"), dict[str, Any]),
 }
 _SWEEP: dict[str, Any] = {
     "id": str,
@@ -92,7 +92,8 @@ class Spec:
     `preempts` says whether it may have that one let go: as it and the setting say, or a person
     "asks" for it where both say nothing, or "never". A job that rests takes its slots back after
     all that wait `before_resting`. One with a `ready_phase` runs from that on; others run from
-    their first step.
+    their first step. The jobs that one starts which `starts_jobs` are their own: they live on when
+    it ends.
     """
 
     kind: Kind
@@ -107,6 +108,7 @@ class Spec:
     preempts: Preempts = ""
     before_resting: bool = False
     ready_phase: str = ""
+    starts_jobs: bool = False
     then: list[dict[str, Any]] = field(default_factory=list)
     grace_seconds: float = 60.0
     python: str = sys.executable

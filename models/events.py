@@ -296,6 +296,15 @@ class Resumed(_Event, frozen=True, kw_only=True):
     """What has changed since, in words."""
 
 
+class PauseRequested(_Event, frozen=True, kw_only=True):
+    """A program asked through the API that the run pauses: the stop that follows is no end, and it
+    goes on from its checkpoint when it is told to."""
+
+
+class CancelRequested(_Event, frozen=True, kw_only=True):
+    """A program asked through the API that a run that was to pause is cancelled instead."""
+
+
 class Repair(_Event, frozen=True, kw_only=True):
     """Memory ran out, and the batch was made smaller."""
 
@@ -382,6 +391,8 @@ Known = (
     | CheckpointRemoved
     | EarlyStop
     | Resumed
+    | PauseRequested
+    | CancelRequested
     | Repair
     | SleepRefused
     | Adapter

@@ -72,6 +72,9 @@ class SweepPlace:
     """This run's values of the keys that vary, by their short names."""
 
 
+_FINE_TUNING = "fine_tuning"
+
+
 class Run:
     """A job of kind "run"."""
 
@@ -152,6 +155,16 @@ class Run:
         if not sweep:
             return None
         return SweepPlace(sweep["id"], sweep["name"], sweep["number"], sweep["of"], sweep["varies"])
+
+    @property
+    def fine_tuning(self) -> dict[str, Any]:
+        """What a program asked for through the API; empty for a run that the API has not made."""
+        return dict(self.job.spec.settings.get(_FINE_TUNING) or {})
+
+    @property
+    def made_by_program(self) -> dict[str, Any]:
+        """The setting that `fine_tuning` reads; none for a run that the API has not made."""
+        return {_FINE_TUNING: self.fine_tuning} if self.fine_tuning else {}
 
     # what it left
 

@@ -7,17 +7,20 @@ import errno
 import socket
 import sys
 from collections.abc import Collection, Iterator
-from pathlib import Path
 
 from jobs.files import write_atomic
 from jobs.home import home
 from jobs.locks import Lock
 from jobs.luthier_error import LuthierError
 
+_SERVERS = "server-port"
 
-def choose_port(host: str, requested: int | None, promised: Collection[int]) -> int:
+
+def choose_port(
+    host: str, requested: int | None, promised: Collection[int], last: str = _SERVERS
+) -> int:
     """A port to listen on. `promised` are those of servers that are only starting, which the kernel
-    does not show yet.
+    does not show yet; `last` is the home's file of the port to take again.
 
     LuthierError if the wanted one is taken or if this machine cannot listen on the host.
     """
@@ -31,9 +34,9 @@ def choose_port(host: str, requested: int | None, promised: Collection[int]) -> 
         if requested in promised or not _is_vacant(host, requested):
             raise port_taken(host, requested)
         return requested
-    last = _last_port()
-    if last is not None and last not in promised and _is_vacant(host, last):
-        return last
+    last_port = _last_port(last)
+    if last_port is not None and last_port not in promised and _is_vacant(host, last_port):
+        return last_port
     while (port := free_port(host)) in promised:
         continue
     return port
@@ -98,18 +101,14 @@ def choosing() -> Iterator[None]:
         lock.release()
 
 
-def remember_port(port: int) -> None:
+def remember_port(port: int, last: str = _SERVERS) -> None:
     """The next server listens here too, so that clients need not be told a new address."""
-    write_atomic(_last_port_path(), f"{port}\n")
+    write_atomic(home() / last, f"{port}\n")
 
 
-def _last_port_path() -> Path:
-    return home() / "server-port"
-
-
-def _last_port() -> int | None:
+def _last_port(last: str) -> int | None:
     try:
-        port = int(_last_port_path().read_text())
+        port = int((home() / last).read_text())
     except (FileNotFoundError, ValueError):
         return None
     return port if 1024 <= port <= 65535 else None

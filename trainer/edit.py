@@ -42,6 +42,7 @@ def replace_recipe(job: Job, path: Path) -> None:
     """
     recipe = load(path)
     spec = run_spec(recipe, _bond(job, recipe))
+    spec.settings.update(Run(job).made_by_program)
     with queue.kept_waiting(job):
         freeze(job, recipe, spec)
         spec.replace(job.directory)

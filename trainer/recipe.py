@@ -359,8 +359,14 @@ def placed(recipe: Recipe, path: Path, *, has_name: bool) -> Recipe:
         if template in ("", *TEMPLATES)
         else Tokens(recipe.tokens.add, str(_absolute(template, folder)))
     )
+    files = [str(_in_folder(entry, folder)) for entry in recipe.heldout.files]
     return msgspec.structs.replace(
-        recipe, data=data, model=model, tokens=tokens, name=recipe.name if has_name else path.stem
+        recipe,
+        data=data,
+        model=model,
+        tokens=tokens,
+        heldout=msgspec.structs.replace(recipe.heldout, files=files),
+        name=recipe.name if has_name else path.stem,
     )
 
 

@@ -74,7 +74,7 @@ def fingerprint(
     given."""
     data = [
         path
-        for source in recipe.sources
+        for source in recipe.data_settings.all_sources
         if not source.path.startswith(HUB)
         for path in _source_files(source.path)
     ]

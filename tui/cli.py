@@ -58,6 +58,7 @@ SECTIONS = (
             "chat": "tui.commands.chat:chat",
             "chats": "tui.commands.chats:chats",
             "endpoints": "tui.commands.endpoints:endpoints",
+            "api": "tui.commands.api:api",
         },
     ),
     Section(

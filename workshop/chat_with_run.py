@@ -8,6 +8,7 @@ from models.registry import resolve
 from models.runs import Run
 from serve import launch
 from serve.plan import BASE
+from serve.planning import NamedAdapter
 from serve.servers import Server
 from workshop.served_runs import adapters_of, own_model
 from workshop.servers import LOCALHOST, add_adapters, living_job
@@ -28,9 +29,16 @@ def have_it_serve(server: Server, run: Run) -> str:
     not."""
     if own_model(run) is not None:
         return BASE
-    _, ((name, path, run_id),) = adapters_of([run])
+    _, (adapter,) = adapters_of([run])
+    return have_adapter_served(server, adapter, otherwise=run.id)
+
+
+def have_adapter_served(server: Server, adapter: NamedAdapter, otherwise: str) -> str:
+    """The name under which a ready server has an adapter, loaded now if it had not: its own, or
+    `otherwise` where another model of the server has that."""
+    name, path, run_id = adapter
     taken = {model.id for model in server.models if model.path.resolve() != path.resolve()}
-    added = add_adapters(server, [(run.id if name in taken else name, path, run_id)])
+    added = add_adapters(server, [(otherwise if name in taken else name, path, run_id)])
     if added:
         return added[0]
     return next(model.id for model in server.models if model.path.resolve() == path.resolve())

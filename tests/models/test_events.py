@@ -53,6 +53,8 @@ EXAMPLES: list[Known] = [
     events.CheckpointRemoved(step=5),
     events.EarlyStop(step=5, reason="no loss better"),
     events.Resumed(step=5, checkpoint="x", forced=True, differences=["data"]),
+    events.PauseRequested(),
+    events.CancelRequested(),
     events.Repair(step=5, what="micro_batch", reason="full", micro_batch=1, accumulation=8),
     events.SleepRefused(by="x", message="why"),
     events.Adapter(name="pirate", path="/x", ok=False, message="why"),

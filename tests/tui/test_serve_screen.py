@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from textual.widgets import Input, Select, SelectionList
 
-from jobs.job import Job
+from jobs.job import Job, create
 from jobs.luthier_error import LuthierError
+from jobs.spec import Spec
 from tests.tui import folders
 from tests.tui.driving import ready, screen_text, text_of, until
 from tui.app import LuthierApp
@@ -17,6 +18,8 @@ from tui.serve.screen import ServeScreen
 from tui.serve.start_server import StartServerModal, Wanted
 from tui.shared.confirm_modal import ConfirmModal
 from tui.shared.error_modal import ErrorModal
+from workshop.api.launch import Api
+from workshop.api.plan import READY, ApiPlan
 from workshop.served_runs import AdapterChoice
 
 
@@ -193,7 +196,7 @@ async def test_the_server_at_work_is_shown_once_a_second_and_only_then(
         await ready(pilot)
         panel = app.screen.query_one(LivePanel)
         await until(pilot, lambda: panel.display)
-        await until(pilot, lambda: len(asked) == 1)
+        await until(pilot, lambda: len(asked) >= 1)
         panel.ask()
         await until(pilot, lambda: "captain" in text_of(app, "LivePanel"))
         shown = text_of(app, "LivePanel").split()
@@ -258,3 +261,30 @@ async def test_adapters_are_loaded_unloaded_and_pinned_from_the_screen(
             await pilot.press("enter")
             await until(pilot, lambda: len(done) == count + 1)  # noqa: B023 - waited for here
             assert done[-1] == did
+
+
+async def test_the_line_of_the_api_starts_and_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = ApiPlan("127.0.0.1", 8123)
+    started: list[Job] = []
+
+    def start_api() -> Api:
+        job = create(Spec("api", "api", "none", plan.to_json(), ready_phase=READY))
+        folders.begin(job, 5)
+        folders.write(job, folders.event("phase", 4, name=READY))
+        started.append(job)
+        return Api(job, plan)
+
+    monkeypatch.setattr("workshop.api.launch.start_api", start_api)
+    app = LuthierApp("serve")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        assert text_of(app, "#api-line").startswith("API        off   A starts it")
+        await pilot.press("A")
+        await until(pilot, lambda: bool(started))
+        with folders.held(started[0]):
+            app.read_jobs()
+            await until(pilot, lambda: "http://127.0.0.1:8123/v1" in text_of(app, "#api-line"))
+            assert text_of(app, "#api-line").endswith("A stops it")
+            await pilot.press("A")
+            await until(pilot, lambda: isinstance(app.screen, ConfirmModal))
+            assert "Runs that programs have started go on" in screen_text(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,11 @@ from trainer.data.formats_turns import (
 )
 from trainer.data.judgements import Judgement, shortened
 from trainer.data.row import Row
+
+# "\n\n###\n\n" and "->" at a prompt's end, " END" and "###" at a completion's: OpenAI's guide to
+# its older models recommended them.
+_SEPARATOR = re.compile(r"(?:\s*\n#{3,}|\s*->)\s*\Z")
+_STOP_SEQUENCE = re.compile(r"(?:\s+END|\s*#{3,}|\s*<\|endoftext\|>)\s*\Z")
 
 
 def turns(row: Row) -> Converted:
@@ -118,8 +124,20 @@ def prompt_completion(row: Row) -> Converted:
         return marked._replace(
             messages=[*row.system(), *row.history(), *marked.messages], tools=tools
         )
+    if isinstance(prompt, str) and isinstance(completion, str):
+        prompt, completion = _without_separators(prompt, completion, row)
     asked, answered = _said(prompt, "user", row, tools), _said(completion, "assistant", row, tools)
     return _placed([*row.system(), *row.history()], [*asked, *answered], tools)
+
+
+def _without_separators(prompt: str, completion: str, row: Row) -> tuple[str, str]:
+    """The texts without what older completion models needed to tell prompt, answer and end apart: a
+    chat template does that."""
+    asked = _SEPARATOR.sub("", prompt)
+    if asked == prompt or not asked:
+        return prompt, completion
+    row.repairs.append("separators")
+    return asked, _STOP_SEQUENCE.sub("", completion).removeprefix(" ")
 
 
 def question_answer(row: Row) -> Converted:

@@ -149,6 +149,7 @@ REPAIRS = {
     "merged_speaker": "consecutive turns of one speaker were merged",
     "dropped_opening": "everything before the first user turn was dropped",
     "template_text": "text that the markup's template itself writes was left out",
+    "separators": "text that only separated the prompt from the completion was left out",
     "other_branches": "answers outside the chosen branch were left out",
     "left_out": "tool steps, attachments and hidden context of the export were left out",
     "chained": "its turns are part of another row's conversation",

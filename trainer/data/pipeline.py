@@ -120,7 +120,7 @@ def prepare(
         json.dumps(tokenizer.special_tokens_map, sort_keys=True, default=str),
         repr((report.strategy, report.stop_ids, report.facts, report.parts, report.embedding_size)),
     ]
-    sources = [source.path for source in settings.sources]
+    sources = [source.path for source in settings.all_sources]
     size, stamp = sum(map(source_size, sources)), cache.stamp(sources)
     tell(_LOOKING, 0, size)
     name = cache.key(sources, settings, template, lambda read: tell(_LOOKING, read, size))
@@ -202,11 +202,12 @@ class Pipeline:
         self._places, self._rows, self._file_of = array("q"), array("q"), array("q")
         self._files: list[str] = []
         self._is_chained = False
+        self._first_of_heldout_files = 0
 
     def run(self, folder: Path) -> None:
         work = folder / "work"
         work.mkdir()
-        holding_out = self._settings.heldout.share > 0 and self._settings.heldout.at_most > 0
+        holding_out = not self._settings.heldout.is_off
         sketched = self._policy.near_duplicates != "keep" or holding_out
         self._read(work, sketched=sketched)
         twins = self._twins(work, sketched=sketched)
@@ -217,16 +218,24 @@ class Pipeline:
         for earlier in (twins.exact, twins.near):
             both = np.flatnonzero((earlier >= 0) & survives & survives[earlier])
             linked[both] = linked[earlier[both]] = True
-        holdout = choose(
-            alive, self._settings.heldout, self._settings.seed, lambda number: bool(linked[number])
-        )
+
+        def has_twin(number: int) -> bool:
+            return bool(linked[number])
+
+        heldout = self._settings.heldout
+        if heldout.files:
+            kept_out = [number for number in alive if number >= self._first_of_heldout_files]
+            leaks = sum(map(has_twin, kept_out))
+            holdout = Holdout(frozenset(kept_out), moved=0, reported=leaks)
+        else:
+            holdout = choose(alive, heldout, self._settings.seed, has_twin)
         self._write(work, folder, holdout)
         shutil.rmtree(work)
 
     def _read(self, work: Path, *, sketched: bool) -> None:
         """Rows to `rows`, their messages to `messages`, their fingerprints beside them."""
         encode = msgspec.json.Encoder().encode
-        sizes = [source_size(source.path) for source in self._settings.sources]
+        sizes = [source_size(source.path) for source in self._settings.all_sources]
         # of the hub's data sets nobody knows the size
         before, total = 0, sum(sizes) if all(sizes) else 0
         with (
@@ -235,12 +244,14 @@ class Pipeline:
             Fingerprints(work, sketches=sketched) as prints,
         ):
             offset = ordinal = 0
-            for number, source in enumerate(self._settings.sources):
+            for number, source in enumerate(self._settings.all_sources):
 
                 def progress(done: int, before: int = before) -> None:
                     self._tell("reading", before + done, total)
 
                 progress(0)
+                if number == len(self._settings.sources):
+                    self._first_of_heldout_files = len(self._places)
                 for row in self._reader.rows(source.path, progress):
                     read = Read(
                         number,
@@ -441,7 +452,9 @@ class Pipeline:
     def _decided(self, work: Path, holdout: Holdout) -> Iterator[tuple[Outcome, bool, int]]:
         """Each row with whether it is held out, and how often its samples are seen in an epoch."""
         decode = msgspec.json.Decoder(Outcome).decode
-        mixers = [Mixer(source.weight, self._settings.seed) for source in self._settings.sources]
+        mixers = [
+            Mixer(source.weight, self._settings.seed) for source in self._settings.all_sources
+        ]
         with (work / "outcomes").open("rb") as outcomes:
             for line in outcomes:
                 outcome = decode(line)

@@ -9,6 +9,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from jobs.luthier_error import LuthierError
 from trainer.data.exact_digest import exact_digest
 from trainer.data.files import check_source, source_size
@@ -82,6 +84,15 @@ def look(settings: DataSettings) -> Outlook:
         dict(met),
         tokens,
     )
+
+
+def look_at_heldout(settings: DataSettings) -> int:
+    """The conversations of the files that are held out whole, an estimate where they are long; 0
+    without such files. LuthierError where they cannot be held out."""
+    if not settings.heldout.files:
+        return 0
+    sources = [Source(path) for path in settings.heldout.files]
+    return look(msgspec.structs.replace(settings, sources=sources)).conversations
 
 
 class _Look:

@@ -37,3 +37,8 @@ class DataSettings(msgspec.Struct, frozen=True):
     heldout: Heldout = Heldout()
     max_length: int = 2048
     seed: int = 42
+
+    @property
+    def all_sources(self) -> list[Source]:
+        """What is trained on, then what is held out whole."""
+        return [*self.sources, *(Source(path) for path in self.heldout.files)]

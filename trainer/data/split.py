@@ -20,18 +20,25 @@ class Heldout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of all, within the two bounds."""
     at_least: Annotated[int, msgspec.Meta(ge=0)] = 16
     at_most: Annotated[int, msgspec.Meta(ge=0)] = 200
+    files: list[Annotated[str, msgspec.Meta(min_length=1)]] = []
+    """Files, or folders of them, that are held out whole, instead of a share of the data."""
     leaks: Literal["move", "report"] = "move"
     """What becomes of those that nearly equal one that is trained on: "move" holds others out
     instead, "report" only counts them."""
 
     def count(self, conversations: int) -> int:
         """How many are held out; never more than a quarter, so that small data is still mostly
-        trained on."""
-        if self.share == 0.0 or self.at_most == 0:
+        trained on. With `files` none of them are."""
+        if self.files or self.share == 0.0 or self.at_most == 0:
             return 0
         return min(
             max(round(self.share * conversations), self.at_least), self.at_most, conversations // 4
         )
+
+    @property
+    def is_off(self) -> bool:
+        """Whether nothing is ever held out."""
+        return not self.files and self.count(1_000_000) == 0
 
 
 class Holdout(NamedTuple):

@@ -307,7 +307,8 @@ def _keep_rows(recipe: Recipe, folder: Path, teller: Teller) -> None:
         if len(places) < _KEPT_ROWS:
             places.append(index)
     to_keep = {*kept, *changed}
-    size, written = sum(source_size(source.path) for source in recipe.sources), 0
+    sources = recipe.data_settings.all_sources
+    size, written = sum(source_size(source.path) for source in sources), 0
     teller(_KEEPING, 0, size)
     pairs = zip(
         _all_rows(recipe, lambda read: teller(_KEEPING, read, size)),
@@ -331,7 +332,7 @@ def _keep_rows(recipe: Recipe, folder: Path, teller: Teller) -> None:
 
 def _all_rows(recipe: Recipe, on_progress: Callable[[int], None]) -> Iterator[RawRow]:
     before = 0
-    for source in recipe.sources:
+    for source in recipe.data_settings.all_sources:
         yield from read_rows(
             source.path,
             lambda read, before=before: on_progress(before + read),  # type: ignore[misc]

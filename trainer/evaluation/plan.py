@@ -52,7 +52,7 @@ def outlook(
     """LuthierError where the recipe asks for what needs held-out conversations and has none."""
     needs = "patience" if settings.patience else ""
     needs = "metrics" if settings.metrics else needs
-    if needs and heldout.count(1_000_000) == 0:
+    if needs and heldout.is_off:
         message = f"evaluation.{needs} needs them, but [heldout] keeps none."
         raise LuthierError(
             "No held-out conversations",

@@ -182,6 +182,7 @@ def _accelerators(plan: Plan) -> list[str]:
 
 def _mounts(recipe: Recipe, path: Path, plan: Plan) -> list[str]:
     """What the run reads, at its own place."""
-    data = [source.path for source in recipe.sources if not source.path.startswith(HUB)]
+    sources = recipe.data_settings.all_sources
+    data = [source.path for source in sources if not source.path.startswith(HUB)]
     model = [] if recipe.model == BUILTIN else [str(registry.resolve(recipe.model))]
     return list(dict.fromkeys([str(path.absolute()), *data, *model]))

@@ -14,7 +14,7 @@ from jobs.memory import main_memory
 from models import registry
 from models.folder import ModelFolder
 from trainer.data.policies import table
-from trainer.data.preview import Outlook, look
+from trainer.data.preview import Outlook, look, look_at_heldout
 from trainer.evaluation.plan import outlook
 from trainer.plan import autotune, compute_dtype, engines, limits, methods, repair
 from trainer.plan.autotune import Candidate
@@ -101,6 +101,7 @@ class Plan:
         """Of this version or an earlier one, which had reasons without keys and told shards by the
         name of their kind."""
         values = dict(values)
+        values.pop("fine_tuning", None)  # what a program asked for: models.runs.Run has it
         if values.pop("sharding", "none") == "fsdp2":
             values["shards"] = values.get("gpus", 1) * values.get("machines", 1)
         values["reasons"] = [
@@ -136,8 +137,9 @@ def make_plan(recipe: Recipe) -> Plan:
     directory = registry.resolve(recipe.model)
     recipe.trackers.check()
     data = look(recipe.data_settings)
-    heldout = recipe.heldout.count(data.conversations)
-    trained = max(0, data.seen_each_epoch - heldout)
+    of_files = look_at_heldout(recipe.data_settings)
+    heldout = of_files or recipe.heldout.count(data.conversations)
+    trained = max(0, data.seen_each_epoch - (0 if of_files else heldout))
     present = gpus()
     device, placement = "gpu" if present else "cpu", place(recipe, present)
     decided = _decide(recipe, directory, data, device, placement)
@@ -167,7 +169,7 @@ def make_plan(recipe: Recipe) -> Plan:
         device=device,
         engine=decided.engine,
         compute=compute,
-        conversations=data.conversations,
+        conversations=data.conversations + of_files,
         heldout=heldout,
         global_batch=recipe.train.global_batch,
         epochs=recipe.train.epochs,

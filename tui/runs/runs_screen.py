@@ -194,7 +194,7 @@ class RunsScreen(LuthierScreen):
             if self.damaged is not None:
                 self.app.show_failure(self.damaged.error)
             return
-        if row.kind == "server":
+        if row.kind in ("server", "api"):
             await self.app.open_server()
         elif row.kind == "inspect":
             await self.app.open_inspection(row.job)

@@ -55,6 +55,12 @@ SERVE: list[Action] = [
         footer=True,
     ),
     Action(
+        "serve.api",
+        "fine-tuning API",
+        "Start the API through which programs fine-tune, or stop it. What they train goes on.",
+        "A",
+    ),
+    Action(
         "serve.reveal", "show key", "Show the client key in the example, or hide it again.", "r"
     ),
 ]

@@ -20,6 +20,7 @@ from models.certificate import Standing
 from tui import key_bindings
 from tui.serve import facts
 from tui.serve.adapters import Adapters
+from tui.serve.api_line import ApiLine
 from tui.serve.live_panel import LivePanel
 from tui.serve.snippets import LANGUAGES, Language, snippet
 from tui.shared.action import Handler, Place
@@ -64,6 +65,7 @@ class ServeScreen(LuthierScreen):
         self.language: Language = "curl"
         self.events: list[Event] = []
         self.adapters = Adapters(self, lambda: self.server)
+        self.api = ApiLine()
         self.handlers = self._handlers()
         self._follower: Follower | None = None
         self._timer: Timer | None = None
@@ -80,6 +82,7 @@ class ServeScreen(LuthierScreen):
             with Vertical(id="server-log", classes="panel") as panel:
                 panel.border_title = "log"
                 yield LogView(None)
+        yield self.api
 
     def on_mount(self) -> None:
         self._timer = self.set_interval(_POLL_SECONDS, self.advance)
@@ -99,6 +102,7 @@ class ServeScreen(LuthierScreen):
         if row is not None and (self.row is None or row.id != self.row.id):
             self._turn_to(row)
         self.row = row
+        self.api.jobs_changed(rows)
         if row is not None and isinstance(row.state, Running | Asleep):
             job = row.job
             self.in_thread(lambda: _look(job.id), self._show_server, group="server", exclusive=True)
@@ -196,6 +200,7 @@ class ServeScreen(LuthierScreen):
             "load": Handler(self.adapters.load, is_answering),
             "unload": Handler(self.adapters.unload, has_adapters),
             "pin": Handler(self.adapters.pin, has_adapters),
+            "api": Handler(self.api.toggle),
             "copy": Handler(self._copy, is_answering),
             "snippet": Handler(self._next_language, is_answering),
             "reveal": Handler(self._toggle_key, is_answering),

@@ -28,6 +28,8 @@ def what_stays(job: Job) -> str:
     """What a stop does to a job and leaves of it, in a sentence or two."""
     if job.spec.kind == "server":
         return "The models that it serves stay on disk; whoever talks to it now is cut off."
+    if job.spec.kind == "api":
+        return "Runs that programs have started go on; whoever uploads or chats now is cut off."
     state, events = job.look()
     if isinstance(state, Queued):
         return "It leaves the queue. R queues it again."

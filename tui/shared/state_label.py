@@ -67,7 +67,7 @@ def progress_content(row: JobRow, bar_width: int) -> Content:
                 f" {row.step:,}/{row.total:,}".replace(",", " "),
             )
         case Running():
-            return Content("ready" if row.kind == "server" else "running")
+            return Content("ready" if row.kind in ("server", "api") else "running")
         case Asleep(why=why, waking=waking):
             return _muted("waking up" if waking else why)
         case Stopping():

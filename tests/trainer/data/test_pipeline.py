@@ -379,3 +379,23 @@ def test_system_prompts_that_the_template_lacks_stop_with_their_number_or_are_re
     assert [entry.state for entry in merged.ledger] == ["repaired"] * 3 + ["kept"]
     assert all(entry.reasons == ["system_prompt"] for entry in merged.ledger[:3])
     assert merged.train[0]["messages"][0] == {"role": "user", "content": "be 0\n\nask"}
+
+
+def test_files_are_held_out_whole_but_for_what_is_trained_on(tmp_path: Path) -> None:
+    stories = [" ".join(f"thing{number}x{word}" for word in range(40)) for number in range(30)]
+    trained = write(tmp_path / "train.jsonl", [talk("tell", story) for story in stories[:20]])
+    validation = write(
+        tmp_path / "validation.jsonl",
+        [talk("tell", stories[3]), talk("tell", stories[4] + " end")]
+        + [talk("tell", story) for story in stories[20:]],
+    )
+    run = prepared(
+        tmp_path / "out", settings(trained, heldout=Heldout(files=[str(validation)], share=0.5))
+    )
+    assert len(run.train) == 20
+    assert [line["source"] for line in run.heldout] == [
+        {"file": str(validation), "row": row} for row in range(1, 12)
+    ]
+    assert run.summary["leaks"] == {"moved": 0, "reported": 1}
+    dropped = next(entry for entry in run.ledger if entry.state == "dropped")
+    assert (dropped.file, dropped.row, dropped.reasons) == (str(validation), 0, ["duplicates"])

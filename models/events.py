@@ -297,8 +297,8 @@ class Resumed(_Event, frozen=True, kw_only=True):
 
 
 class PauseRequested(_Event, frozen=True, kw_only=True):
-    """A program asked through the API that the run pauses: the stop that follows is no end, and it
-    goes on from its checkpoint when it is told to."""
+    """A program asked through the API that the run pauses: it stops now, and continues from its
+    checkpoint when a program asks for that."""
 
 
 class CancelRequested(_Event, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ BOARD: list[Action] = [
     Action(
         "board.next",
         "next run",
-        "Draw the loss of the next run that goes on; where none does, of the last one.",
+        "Draw the loss of the next run in progress, or of the last run if none is.",
         "tab,right,l",
         footer=True,
     ),

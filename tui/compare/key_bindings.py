@@ -22,8 +22,8 @@ COMPARE: list[Action] = [
     ),
     Action(
         "compare.resume",
-        "go on",
-        "Go on with a comparison that has ended early: what has been answered is not asked again.",
+        "continue",
+        "Continue a comparison that ended early. It keeps the answers it has.",
         "R",
         footer=True,
     ),

@@ -231,4 +231,6 @@ def _state_text(row: JobRow) -> Content:
         )
     if row.alive:
         return Content("The report comes with the last answer.")
-    return Content("It ended before there was a report. R goes on: nothing is asked twice.")
+    return Content(
+        "It ended before it wrote a report. R continues it, and keeps the answers it has."
+    )

@@ -57,7 +57,7 @@ SERVE: list[Action] = [
     Action(
         "serve.api",
         "fine-tuning API",
-        "Start the API through which programs fine-tune, or stop it. What they train goes on.",
+        "Start the API through which programs fine-tune, or stop it. Their runs keep training.",
         "A",
     ),
     Action(

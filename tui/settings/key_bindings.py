@@ -15,7 +15,7 @@ SETTINGS: list[Action] = [
     Action(
         "settings.next",
         "next value",
-        "The next value of those that there are.",
+        "Take the next of the possible values.",
         "space,right,l",
         footer=True,
         call="next(1)",

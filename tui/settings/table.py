@@ -75,10 +75,10 @@ class Setting:
                 words = [choice.word for choice in self.choices(app)]
                 if any(choice.value == value for choice in self.choices(app)):
                     return ""
-                return f"It is none of: {', '.join(words)}."
+                return f"The value must be one of: {', '.join(words)}."
             case "file":
                 if not isinstance(value, str) or not value:
-                    return "It is no path."
+                    return "The value must be a path."
                 return "" if expanded(value).is_file() else "No such file."
 
     def word_of(self, app: LuthierApp, value: Value) -> str:

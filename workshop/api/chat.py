@@ -107,8 +107,8 @@ class Targets:
             raise ApiError(
                 409,
                 "model_not_ready",
-                f"{run.id} has left no model yet: GET /v1/fine_tuning/jobs/ftjob-{run.id} tells how"
-                " far it is.",
+                f"{run.id} has no model yet: GET /v1/fine_tuning/jobs/ftjob-{run.id} shows its"
+                " progress.",
                 "model",
             )
         if path is None:
@@ -162,8 +162,8 @@ def _serving(name: str) -> tuple[Server, str]:
         raise ApiError(
             404,
             "model_not_found",
-            "No server runs, so that there is no base. Name the model itself: GET /v1/models lists"
-            " them.",
+            "No server is running, so there is no base. Name the model itself: GET /v1/models"
+            " lists them.",
             "model",
         )
     raise no_such_model(name)

@@ -126,8 +126,8 @@ class RunView:
         state = self.state
         if isinstance(state, Lost):
             message = (
-                "The run's supervisor is gone: a reboot, or it was killed. POST"
-                f" /v1/fine_tuning/jobs/{job_id(self.run)}/resume goes on from the last checkpoint."
+                "The run's supervisor has gone: the machine rebooted, or somebody killed it. POST"
+                f" /v1/fine_tuning/jobs/{job_id(self.run)}/resume continues from the last checkpoint."
             )
             return {"code": "lost", "message": message, "param": None}
         if not isinstance(state, Failed):

@@ -56,7 +56,7 @@ def read_report(folder: Path) -> Report | None:
             tuple(_question(row, list(values["models"])) for row in values["rows"]),
         )
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise Damaged(path, f"it is no report of a comparison ({error!r})") from error
+        raise Damaged(path, f"it is not the report of a comparison ({error!r})") from error
 
 
 def _question(row: dict[str, Any], models: list[str]) -> Question:

@@ -120,7 +120,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     answered = sum(about["answered"] for about in figures["models"].values())
     if not answered:
         failure = next(about["first_failure"] for about in figures["models"].values())
-        hint = "The server's log tells more."
+        hint = "The server's log has the details."
         raise LuthierError("No question was answered", failure, hint)
     seconds = round(time.monotonic() - began, 1)
     return {"questions": figures["questions"], "answered": answered, "seconds": seconds}

@@ -21,6 +21,8 @@ from tui.shared.text_pane import TextPane
 from workshop.comparison.compare import Order
 from workshop.comparison.reports import REPORT_JSON
 
+pytestmark = pytest.mark.heavy
+
 
 def pane(app: LuthierApp) -> str:
     return app.screen.query_one(TextPane).text

@@ -21,6 +21,8 @@ from tui.shared.text_pane import TextPane
 from workshop.comparison.compare import Order
 from workshop.comparison.reports import REPORT_JSON
 
+pytestmark = pytest.mark.heavy
+
 
 def pane(app: LuthierApp) -> str:
     return app.screen.query_one(TextPane).text
@@ -47,6 +49,7 @@ async def test_a_report_is_read_prompt_by_prompt(made: dict[str, Job]) -> None:
     app = LuthierApp("compare")
     async with app.run_test(size=(140, 40)) as pilot:
         await ready(pilot)
+        await until(pilot, lambda: "Answers" in pane(app))
         await pilot.press("enter")
         assert isinstance(app.screen, ReportScreen)
         assert "prompt 1 of 3" in text_of(app, "#question") and "mend the sails below" in pane(app)
@@ -115,7 +118,7 @@ async def test_a_damaged_report_says_so_and_cannot_be_opened(made: dict[str, Job
     app = LuthierApp("compare")
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        assert "no report of a comparison" in pane(app)
+        await until(pilot, lambda: "no report of a comparison" in pane(app))
         await pilot.press("enter")
         assert isinstance(app.screen, CompareScreen)
 

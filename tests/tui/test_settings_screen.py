@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+import pytest
 from textual.widgets import Input
 
 from jobs.job import Job
@@ -18,6 +19,8 @@ from tui.shared.confirm_modal import ConfirmModal
 from tui.shared.path_modal import PathModal
 from tui.shared.row_table import RowTable
 from workshop import config
+
+pytestmark = pytest.mark.heavy
 
 MINE = '# mine\ntheme = "luthier-light"  # for the day\n\n[endpoints.own]\nurl = "http://a.example/v1"\n'
 

@@ -94,15 +94,17 @@ class CompareScreen(LuthierScreen):
         row, pane = self.row, self.query_one(TextPane)
         if row is None:
             return
-        panel = self.query_one("#comparison")
-        panel.border_title = Content(row.name)
+        self.query_one("#comparison").border_title = Content(row.name)
+        self._read_report(row)
         match self.report:
             case Report() as report:
                 pane.show(figures_text(report, pane.scrollable_content_region.width or 80))
             case str() as problem:
                 pane.show(Content.styled(problem, "$error"))
             case None:
-                pane.show(_state_text(row))
+                is_read = (row.id, row.stamp) in self._reports
+                reading = Content.styled("Reading the report.", _MUTED)
+                pane.show(_state_text(row) if is_read or row.alive else reading)
 
     @property
     def comparisons(self) -> list[JobRow]:
@@ -119,12 +121,20 @@ class CompareScreen(LuthierScreen):
         """That of the highlighted one: None while there is none, a text where it cannot be
         read."""
         row = self.row
-        if row is None:
-            return None
+        return None if row is None else self._reports.get((row.id, row.stamp))
+
+    def _read_report(self, row: JobRow) -> None:
+        """In a thread, for it may be long; one at a time is kept."""
         key = (row.id, row.stamp)
-        if key not in self._reports:
-            self._reports = {key: _read(row)}  # of one at a time: they may be long
-        return self._reports[key]
+        if key in self._reports:
+            return
+
+        def take(report: Report | str | None) -> None:
+            self._reports = {key: report}
+            self._show_report()
+            self.refresh_hints()
+
+        self.in_thread(lambda: _read(row), take, group="report", exclusive=True)
 
     @on(OptionList.OptionHighlighted)
     def highlight_moved(self) -> None:

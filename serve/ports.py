@@ -7,7 +7,6 @@ import errno
 import socket
 import sys
 from collections.abc import Collection, Iterator
-from pathlib import Path
 
 from jobs.files import write_atomic
 from jobs.home import home
@@ -15,9 +14,15 @@ from jobs.locks import Lock
 from jobs.luthier_error import LuthierError
 
 
-def choose_port(host: str, requested: int | None, promised: Collection[int]) -> int:
+SERVER_MEMORY = "server-port"
+"""The file of the home that keeps the last port of the servers of models."""
+
+
+def choose_port(
+    host: str, requested: int | None, promised: Collection[int], memory: str = SERVER_MEMORY
+) -> int:
     """A port to listen on. `promised` are those of servers that are only starting, which the kernel
-    does not show yet.
+    does not show yet. `memory` is the file of the home that keeps the last one.
 
     LuthierError if the wanted one is taken or if this machine cannot listen on the host.
     """
@@ -31,7 +36,7 @@ def choose_port(host: str, requested: int | None, promised: Collection[int]) -> 
         if requested in promised or not _is_vacant(host, requested):
             raise port_taken(host, requested)
         return requested
-    last = _last_port()
+    last = _last_port(memory)
     if last is not None and last not in promised and _is_vacant(host, last):
         return last
     while (port := free_port(host)) in promised:
@@ -98,18 +103,14 @@ def choosing() -> Iterator[None]:
         lock.release()
 
 
-def remember_port(port: int) -> None:
-    """The next server listens here too, so that clients need not be told a new address."""
-    write_atomic(_last_port_path(), f"{port}\n")
+def remember_port(port: int, memory: str = SERVER_MEMORY) -> None:
+    """The next server listens here too, so that its clients keep their address."""
+    write_atomic(home() / memory, f"{port}\n")
 
 
-def _last_port_path() -> Path:
-    return home() / "server-port"
-
-
-def _last_port() -> int | None:
+def _last_port(memory: str) -> int | None:
     try:
-        port = int(_last_port_path().read_text())
+        port = int((home() / memory).read_text())
     except (FileNotFoundError, ValueError):
         return None
     return port if 1024 <= port <= 65535 else None

@@ -13,7 +13,6 @@ from jobs.home import home
 from jobs.locks import Lock
 from jobs.luthier_error import LuthierError
 
-
 SERVER_MEMORY = "server-port"
 """The file of the home that keeps the last port of the servers of models."""
 

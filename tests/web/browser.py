@@ -24,10 +24,14 @@ import aiohttp
 from PIL import Image
 from rich.cells import cell_len
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 SIZE = (1280, 800)
 
-_PIECE = re.compile(r"\x1b\[([0-9;?=<>$ ]*)([A-Za-z])|\x1b\][^\x07]*\x07|\x1b.|([\r\n])|([^\x1b\r\n]+)", re.DOTALL)
+_PIECE = re.compile(
+    r"\x1b\[([0-9;?=<>$ ]*)([A-Za-z])|\x1b\][^\x07]*\x07|\x1b.|([\r\n])|([^\x1b\r\n]+)", re.DOTALL
+)
 _KEYS = {
     "enter": ("Enter", 13, "\r"),
     "escape": ("Escape", 27, ""),
@@ -43,6 +47,11 @@ class Screen:
     def __init__(self) -> None:
         self._cells: dict[tuple[int, int], str] = {}
         self._row = self._column = 0
+        self.size = (80, 24)
+        """In columns and rows, as the page has measured them."""
+
+    def clear(self) -> None:
+        self._cells.clear()
 
     def feed(self, text: str) -> None:
         for piece in _PIECE.finditer(text):
@@ -60,8 +69,7 @@ class Screen:
 
     @property
     def text(self) -> str:
-        rows = max((row for row, _ in self._cells), default=-1) + 1
-        columns = max((column for _, column in self._cells), default=-1) + 1
+        columns, rows = self.size
         return "\n".join(
             "".join(self._cells.get((row, column), " ") for column in range(columns)).rstrip()
             for row in range(rows)
@@ -93,6 +101,11 @@ class Tab:
                 case "Network.webSocketFrameReceived" if details["response"]["opcode"] == 2:
                     payload = base64.b64decode(details["response"]["payloadData"])
                     self.screen.feed(payload.decode(errors="replace"))
+                case "Network.webSocketFrameSent" if (
+                    '"resize"' in details["response"]["payloadData"]
+                ):
+                    size = json.loads(details["response"]["payloadData"])[1]
+                    self.screen.size = (size["width"], size["height"])
                 case "Network.requestWillBeSent":
                     self.requested.append(details["request"]["url"])
                 case "Log.entryAdded":
@@ -114,13 +127,19 @@ class Tab:
 
     async def value(self, expression: str) -> Any:
         """What a JavaScript expression comes to in the page."""
-        answer = await self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        answer = await self.call(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+        )
         return answer["result"].get("value")
 
     async def write(self, text: str) -> None:
         for letter in text:
             await self.call("Input.dispatchKeyEvent", type="keyDown", key=letter, text=letter)
             await self.call("Input.dispatchKeyEvent", type="keyUp", key=letter)
+
+    async def paste(self, text: str) -> None:
+        """As an input method writes: whole words at once."""
+        await self.call("Input.insertText", text=text)
 
     async def press(self, *names: str) -> None:
         for name in names:
@@ -136,7 +155,9 @@ class Tab:
     async def until_shown(self, *words: str, seconds: float = 30.0) -> None:
         await self.until(lambda: all(word in self.screen.text for word in words), words, seconds)
 
-    async def until(self, condition: Callable[[], bool], awaited: object, seconds: float = 30.0) -> None:
+    async def until(
+        self, condition: Callable[[], bool], awaited: object, seconds: float = 30.0
+    ) -> None:
         ends = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < ends, f"no {awaited}:\n{self.screen.text}\n{self.console}"
@@ -154,7 +175,11 @@ async def browser(profile: Path) -> AsyncIterator[Callable[[], Any]]:
     process = await asyncio.create_subprocess_exec(
         CHROMIUM,
         *("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"),
-        *("--disable-background-networking", "--disable-component-update", "--remote-debugging-port=0"),
+        *(
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--remote-debugging-port=0",
+        ),
         *(f"--user-data-dir={profile}", f"--window-size={SIZE[0]},{SIZE[1]}", "about:blank"),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,

@@ -8,7 +8,7 @@ import socket
 import click
 
 from serve.plan import is_loopback
-from serve.ports import choose_port, remember_port
+from serve.ports import choose_port, choosing, remember_port
 from serve.servers import base_url
 from tui.commands.output import (
     examples,
@@ -23,9 +23,7 @@ from tui.commands.output import (
 _MEMORY = "web-port"
 
 
-@click.command(
-    epilog=examples("luthier web", "luthier web --port 8080", "luthier web --json")
-)
+@click.command(epilog=examples("luthier web", "luthier web --port 8080", "luthier web --json"))
 @click.option(
     "--host",
     default="127.0.0.1",
@@ -39,9 +37,10 @@ def web(host: str, port: int | None, as_json: bool) -> None:
     token, without which nothing is served. Ctrl-C ends it."""
     from tui.web.server import WebServer, listening, log_path
 
-    listener = listening(host, choose_port(host, port, [], _MEMORY))
-    port = listener.getsockname()[1]
-    remember_port(port, _MEMORY)
+    with choosing():
+        listener = listening(host, choose_port(host, port, [], _MEMORY))
+        port = int(listener.getsockname()[1])
+        remember_port(port, _MEMORY)
     server = WebServer(
         listener,
         frozenset({host, socket.gethostname()}),

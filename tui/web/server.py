@@ -7,6 +7,7 @@ jobs and go on.
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 import shlex
 import signal
@@ -16,10 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import textual_serve
-from aiohttp import WSCloseCode, web
+from aiohttp import WSCloseCode, WSMsgType, web
 from textual_serve.app_service import AppService
 from textual_serve.server import Server
 
+from jobs import foreign_json
 from jobs.home import home
 from serve.ports import port_taken
 from tui.web.app_process import LOG_NAME
@@ -124,13 +126,38 @@ class WebServer(Server):
         self._tabs.add(tab)
         try:
             await app.start(width, height)
-            await self._process_messages(tab, app)
+            await _pass_on(tab, app)
         finally:
             self._tabs.discard(tab)
             await app.stop()
             if app.failed:
                 self._failed()
         return tab
+
+
+async def _pass_on(tab: web.WebSocketResponse, app: AppProcess) -> None:
+    """What the page sends, to the app. What is no message of its is left out."""
+    # a browser may send the halves of one letter, of an emoji, one by one
+    letters = codecs.getincrementaldecoder("utf-16-le")("replace")
+    async for message in tab:
+        if message.type is not WSMsgType.TEXT:
+            continue
+        try:
+            decoded = foreign_json.decode(message.data, "a message of the page")
+        except foreign_json.Damaged:
+            continue
+        match decoded:
+            case ["stdin", str(text)]:
+                halves = text.encode("utf-16-le", "surrogatepass")
+                await app.send_bytes(letters.decode(halves).encode())
+            case ["resize", {"width": int(width), "height": int(height)}]:
+                await app.set_terminal_size(_bounded(width), _bounded(height))
+            case ["ping", str(moment)]:
+                await tab.send_json(["pong", moment])
+            case ["focus"]:
+                await app.focus()
+            case ["blur"]:
+                await app.blur()
 
 
 _MOST_CELLS = 1000  # more would cost memory and show nothing
@@ -141,7 +168,11 @@ def _cells(request: web.Request, name: str) -> int:
     text = request.query.get(name, "")
     if not (text.isascii() and text.isdecimal()):
         raise web.HTTPBadRequest(text=f"{name} is not a number of cells.\n")
-    return max(1, min(int(text[:5]), _MOST_CELLS))
+    return _bounded(int(text[:5]))
+
+
+def _bounded(cells: int) -> int:
+    return max(1, min(cells, _MOST_CELLS))
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -155,4 +186,3 @@ def listening(host: str, port: int) -> socket.socket:
 
 def log_path() -> Path:
     return home() / LOG_NAME
-

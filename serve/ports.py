@@ -13,14 +13,15 @@ from jobs.home import home
 from jobs.locks import Lock
 from jobs.luthier_error import LuthierError
 
-_SERVERS = "server-port"
+SERVER_PORT_FILE = "server-port"
+"""The file of the home that keeps the last port of the servers of models."""
 
 
 def choose_port(
-    host: str, requested: int | None, promised: Collection[int], last: str = _SERVERS
+    host: str, requested: int | None, promised: Collection[int], port_file: str = SERVER_PORT_FILE
 ) -> int:
     """A port to listen on. `promised` are those of servers that are only starting, which the kernel
-    does not show yet; `last` is the home's file of the port to take again.
+    does not show yet. `port_file` is the file of the home that keeps the last one.
 
     LuthierError if the wanted one is taken or if this machine cannot listen on the host.
     """
@@ -34,9 +35,9 @@ def choose_port(
         if requested in promised or not _is_vacant(host, requested):
             raise port_taken(host, requested)
         return requested
-    last_port = _last_port(last)
-    if last_port is not None and last_port not in promised and _is_vacant(host, last_port):
-        return last_port
+    last = _last_port(port_file)
+    if last is not None and last not in promised and _is_vacant(host, last):
+        return last
     while (port := free_port(host)) in promised:
         continue
     return port
@@ -101,14 +102,14 @@ def choosing() -> Iterator[None]:
         lock.release()
 
 
-def remember_port(port: int, last: str = _SERVERS) -> None:
-    """The next server listens here too, so that clients need not be told a new address."""
-    write_atomic(home() / last, f"{port}\n")
+def remember_port(port: int, port_file: str = SERVER_PORT_FILE) -> None:
+    """The next server listens here too, so that its clients keep their address."""
+    write_atomic(home() / port_file, f"{port}\n")
 
 
-def _last_port(last: str) -> int | None:
+def _last_port(port_file: str) -> int | None:
     try:
-        port = int((home() / last).read_text())
+        port = int((home() / port_file).read_text())
     except (FileNotFoundError, ValueError):
         return None
     return port if 1024 <= port <= 65535 else None

@@ -83,7 +83,11 @@ SECTIONS = (
     Section(
         "This machine",
         "luthier doctor",
-        {"doctor": "tui.commands.doctor:doctor", "demo": "tui.commands.demo:demo"},
+        {
+            "doctor": "tui.commands.doctor:doctor",
+            "demo": "tui.commands.demo:demo",
+            "web": "tui.commands.web:web",
+        },
     ),
 )
 _COMMANDS = {name: where for section in SECTIONS for name, where in section.commands.items()}

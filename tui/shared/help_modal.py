@@ -21,7 +21,6 @@ from tui.shared.glossary import Term, matching_terms
 from tui.shared.key_line import KeyHint
 from tui.shared.styles import DIALOGS
 
-
 _TEXT_COLUMN = 10 + 16  # behind the keys and the title
 
 

@@ -154,7 +154,7 @@ def test_one_that_does_not_sleep_is_named_with_its_reason(machine: Machine) -> N
     server, run = serving("gpu"), running("sleep")
     wait_for(lambda: giving_way.wish_of(server))
     giving_way.ask(server, Wish("rest", run.id, refused="no room in main memory"))
-    said = f"{server.short_id}, which does not sleep: no room in main memory"
+    said = f"{server.short_id}, which did not go to sleep: no room in main memory"
     wait_for(lambda: isinstance(state := run.state(), Queued) and state.waits_for == said)
     assert [event["kind"] for event in events(run)].count("asked_to_sleep") == 1
 

@@ -179,7 +179,7 @@ def test_find_and_remove() -> None:
             jobs.find(wrong)
     running = jobs.submit(spec("steps"))
     in_state(running, Running)
-    with pytest.raises(LuthierError, match="runs"):
+    with pytest.raises(LuthierError, match="is running"):
         jobs.remove(running)
     assert running.directory.is_dir()
     jobs.remove(job)

@@ -107,8 +107,8 @@ def test_what_is_wrong_with_a_template_has_a_name(check: str, status: str, templ
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("mistral_v1", "it refuses one, saying 'Conversation roles must alternate"),
-        ("gemma", "it refuses one, saying 'System role not supported'"),
+        ("mistral_v1", "it refuses one with 'Conversation roles must alternate"),
+        ("gemma", "it refuses one with 'System role not supported'"),
         ("mistral_system_last", "it leaves it out"),
         ("chatml", ""),
         ("llama2", ""),

@@ -224,8 +224,8 @@ ADAPTERS = {
     "double-prefix": (OTHERWISE, OTHERWISE),
     "default-suffix": (OTHERWISE, OTHERWISE),
     "half": ("", "lora_A and lora_B come in pairs"),
-    "other-size": ("the model has 576 there, the adapter 640", "shape [640, 640]"),
-    "empty-tensors": ("the model has 576 there, the adapter 0", "it has the shape [0]"),
+    "other-size": ("has size 576 in the model, but 640 in the adapter", "shape [640, 640]"),
+    "empty-tensors": ("has size 576 in the model, but 0 in the adapter", "it has the shape [0]"),
 }
 
 

@@ -129,8 +129,8 @@ def test_a_gguf_that_is_wrong_about_its_tokens_is_put_right(tmp_path: Path) -> N
     path = write_gguf(tmp_path / "wrong.gguf", ggml_eos_token_id=1, ggml_padding_token_id=1)
     warnings = " ".join(converted(path, tmp_path / "out"))
     assert (
-        "says that '<|im_start|>' ends an answer; its chat template ends answers with '<|im_end|>'"
-        in warnings
+        "lists '<|im_start|>' as the token that ends an answer, but its chat template ends answers"
+        " with '<|im_end|>'" in warnings
     )
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     generation = json.loads((tmp_path / "out" / "generation_config.json").read_text())

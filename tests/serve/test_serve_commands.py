@@ -129,7 +129,7 @@ def test_what_vllm_takes_no_adapter_of_is_served_as_a_model(
     shutil.rmtree(other.directory / "adapter")
     shutil.copytree(base, other.directory / "model")
     assert told("serve", other.id, "--plan")["base"] == str(other.directory / "model")
-    with pytest.raises(LuthierError, match="has trained every weight"):
+    with pytest.raises(LuthierError, match="trained every weight"):
         Run(other).adapter()
 
 
@@ -206,7 +206,7 @@ def test_a_run_and_its_checkpoints_by_their_names(base: Path) -> None:
         ("captain@40", "step-000040", run.id),
     ]
     for wanted in ("captain@30", "captain@999", "captain@../x"):
-        assert "Complete ones: 40, 20" in refusal("serve", wanted, "--plan")
+        assert "Complete checkpoints: 40, 20" in refusal("serve", wanted, "--plan")
 
 
 def test_a_run_without_an_adapter_is_its_newest_checkpoint(base: Path) -> None:

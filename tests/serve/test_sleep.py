@@ -85,7 +85,7 @@ def test_it_sleeps_while_a_run_trains_and_wakes_when_the_run_ends(server: Server
     assert refusal.value.title == "The server is asleep"
     assert (
         refusal.value.message
-        == f"The server sleeps while {run.short_id} (run) uses the GPU. It wakes when that is done."
+        == f"The server sleeps while {run.short_id} (run) uses the GPU, and wakes afterwards."
     )
     status, _ = ask(
         server,
@@ -212,7 +212,7 @@ def test_the_answer_is_remembered_as_a_setting_and_followed_at_once(
 
 @pytest.mark.parametrize(
     ("how", "says"),
-    [("refuse", "the allocator has no sleep"), ("lie", "vLLM says that it is awake all the same.")],
+    [("refuse", "the allocator has no sleep"), ("lie", "vLLM reports that it is still awake.")],
 )
 def test_one_that_does_not_sleep_serves_on_and_the_run_says_so(
     server: Server, how: str, says: str

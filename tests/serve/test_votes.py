@@ -245,7 +245,7 @@ def test_what_cannot_be_fitted_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "there is no rating" in found.ratings_problem
     assert all("no fit exists" in effect.problem for effect in found.lengths)
     monkeypatch.setattr(report, "comparisons", lambda: unanimous[:3])
-    assert full_report().lengths[0].problem.startswith("has fewer than")
+    assert full_report().lengths[0].problem.startswith("One of the two has fewer than")
 
 
 def test_equal_lengths_have_no_effect() -> None:

@@ -90,7 +90,7 @@ def test_a_failed_import_is_gone_on_with_by_the_next_one(server: HubServer) -> N
     server.repositories["pirates/large"] = repository({"model.safetensors": LARGE})
     server.cut, server.cut_after = {"model.safetensors"}, 15_000_000
     error = refusal()
-    assert error.title == "The hub cannot be reached" and "continues where it stopped" in error.hint
+    assert error.title == "The hub cannot be reached" and "again to resume" in error.hint
     assert not (models_directory() / "large").exists()
     (left,) = unfinished()
     assert (left.name, left.source) == ("large", "hub:pirates/large") and left.bytes > 10_000_000

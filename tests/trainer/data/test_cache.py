@@ -113,7 +113,7 @@ def test_what_is_refused_has_a_ledger_and_is_refused_from_the_cache_too(
     write(data, [talk("only a question"), talk("another")])
     for folder, cached in (("a", False), ("b", True)):
         with pytest.raises(
-            Refused, match=r"Nothing to train on.*None of the 2 rows is left"
+            Refused, match=r"Nothing to train on.*None of the 2 rows are left"
         ) as caught:
             made(settings(data), tmp_path / folder)
         assert caught.value.prepared.cached == cached
@@ -164,5 +164,5 @@ def test_old_preparations_go(data: Path, tmp_path: Path) -> None:
 
 def test_a_hub_data_set_has_no_key_and_a_missing_file_is_told(tmp_path: Path) -> None:
     assert cache.key(["hub:owner/name"], settings(), [], lambda read: None) is None
-    with pytest.raises(LuthierError, match="is not there"):
+    with pytest.raises(LuthierError, match="does not exist"):
         cache.key([str(tmp_path / "nix.jsonl")], settings(), [], lambda read: None)

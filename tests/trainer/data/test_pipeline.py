@@ -107,7 +107,9 @@ def test_too_long_may_be_dropped_with_its_tokens_counted_or_stop(tmp_path: Path)
     )
     assert run.entry(1).lost == 35
     assert run.entry(1).reasons == ["too_long"]
-    with pytest.raises(Refused, match=r"row 1: 35 tokens \(policy\.too_long says stop, here\)"):
+    with pytest.raises(
+        Refused, match=r"row 1: 35 tokens \(policy\.too_long is .stop.; it applies here\)"
+    ):
         prepared(tmp_path / "stop", settings(data, max_length=20, policy=Policies(too_long="stop")))
 
 
@@ -129,7 +131,7 @@ def test_the_mask_stops_by_its_own_error_or_drops_with_its_code(tmp_path: Path) 
 def test_nothing_left_says_why(tmp_path: Path) -> None:
     data = write(tmp_path / "data.jsonl", [talk("hello"), talk("you")])
     with pytest.raises(
-        Refused, match=r"None of the 2 rows is left. Dropped: 2 no answer that may be trained"
+        Refused, match=r"None of the 2 rows are left. Dropped: 2 no answer that can be trained"
     ):
         prepared(tmp_path / "out", settings(data))
     check_books(Run(tmp_path / "out"), 2)
@@ -145,11 +147,12 @@ def test_a_stop_accounts_for_the_whole_file_and_names_each_policy_with_its_rows(
     first, second = caught.value.message.splitlines()
     assert (
         first
-        == f"{data}, row 1: is a text, not an object (policy.damage says stop, here and at 1 more"
-        " row)."
+        == f'{data}, row 1: is a text, not an object (policy.damage is "stop"; it applies here'
+        " and at 1 more row)."
     )
     assert (
-        second == f"{data}, row 2: the last turn is of the user (policy.user_last says stop, here)."
+        second == f"{data}, row 2: the last turn has the role user"
+        ' (policy.user_last is "stop"; it applies here).'
     )
     run = Run(tmp_path / "out")
     check_books(run, 6)
@@ -188,7 +191,7 @@ def test_a_misspelt_key_is_told_and_a_common_one_is_no_noise(tmp_path: Path) -> 
         tmp_path / "repaired", settings(data, policy=Policies(unknown_key="repair"))
     )
     assert (repaired.entry(0).state, repaired.entry(0).reasons) == ("repaired", ["unknown_key"])
-    assert "is `weight` meant?" in repaired.entry(0).detail
+    assert "did you mean `weight`?" in repaired.entry(0).detail
 
 
 @pytest.mark.parametrize(

@@ -186,8 +186,8 @@ SCREENS = [
         _board,
         key="7",
         tab_help="The machine, its jobs and its server at a glance.",
-        summary="The machine, the server's traffic, the loss of the run in progress, the queue and the"
-        " jobs that ended last. Leave it open.",
+        summary="The machine, the server's traffic, the loss of the run in progress, the queue and"
+        " the jobs that ended last. Leave it open.",
         minor=True,
     ),
     ScreenInfo(

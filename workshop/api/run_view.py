@@ -127,7 +127,8 @@ class RunView:
         if isinstance(state, Lost):
             message = (
                 "The run's supervisor has gone: the machine rebooted, or somebody killed it. POST"
-                f" /v1/fine_tuning/jobs/{job_id(self.run)}/resume continues from the last checkpoint."
+                f" /v1/fine_tuning/jobs/{job_id(self.run)}/resume continues from the last"
+                " checkpoint."
             )
             return {"code": "lost", "message": message, "param": None}
         if not isinstance(state, Failed):

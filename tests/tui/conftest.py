@@ -41,7 +41,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(
         facts, "homely", lambda path: f"/home/luthier/{path.parent.name}/{path.name}"
     )
-    monkeypatch.setattr(themes, "saved_theme", lambda available: themes.DEFAULT_THEME)
+    monkeypatch.setattr(
+        themes, "first_theme", lambda available, is_light, colours: themes.DEFAULT_THEME
+    )
     return tmp_path
 
 

@@ -11,7 +11,8 @@ from tui import themes
 from tui.app import LuthierApp
 
 NAMES = [theme.name for theme in themes.THEMES]
-saved_theme = themes.saved_theme  # conftest puts another in its place
+first_theme = themes.first_theme  # conftest puts another in its place
+saved_theme = themes.saved_theme
 
 
 def test_saving_keeps_what_else_is_there(home: Path) -> None:
@@ -28,7 +29,7 @@ def test_saving_keeps_what_else_is_there(home: Path) -> None:
 @pytest.mark.parametrize("text", ["", "theme = 3", 'theme = "gone"', "theme ="])
 def test_a_file_that_names_no_theme_is_no_obstacle(home: Path, text: str) -> None:
     (home / "config.toml").write_text(text)
-    assert saved_theme(NAMES) == themes.DEFAULT_THEME
+    assert saved_theme(NAMES) is None
 
 
 async def test_choosing_a_theme_remembers_it_and_starting_does_not(home: Path) -> None:

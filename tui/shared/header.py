@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from jobs.state import Asleep, Running, Starting
-from tui.screens import TABS
+from tui.screens import TABS, ScreenInfo
 from tui.shared.action import Place
 from tui.shared.glyphs import glyphs
 from workshop.job_list import JobRow, newest_server, running_count
@@ -27,7 +27,7 @@ class HeaderLine(Horizontal):
             Content.assemble((glyphs().mark, "$primary"), " ", ("Luthier", "b")), id="app-name"
         )
         for screen in TABS:
-            text = Content.assemble((screen.key, "$foreground-muted"), f" {screen.title}")
+            text = Content.assemble((_key_of(screen), "$foreground-muted"), f" {screen.title}")
             tab = Static(text.stylize(f"@click=app.show('{screen.place}')"), classes="tab")
             tab.set_class(screen.place == self.place, "-here")
             yield tab
@@ -42,6 +42,16 @@ class HeaderLine(Horizontal):
         if text != self._state:
             self._state = text
             self.query_one("#app-state", Static).update(text, layout=False)
+
+
+def _key_of(screen: ScreenInfo) -> str:
+    """The key that leads there, the user's own if there is one. The registry imports the screens,
+    which import this module: it is read when a header is made."""
+    from tui.key_bindings import actions_of
+
+    return next(
+        action.key_names[0] for action in actions_of("app") if action.id == f"app.{screen.place}"
+    )
 
 
 def _state_text(rows: list[JobRow], narrow: bool) -> Content:

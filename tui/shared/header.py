@@ -11,6 +11,7 @@ from jobs.state import Asleep, Running, Starting
 from tui.screens import TABS, ScreenInfo
 from tui.shared.action import Place
 from tui.shared.glyphs import glyphs
+from tui.shared.mode import Mode
 from workshop.job_list import JobRow, newest_server, running_count
 
 
@@ -31,10 +32,18 @@ class HeaderLine(Horizontal):
             tab = Static(text.stylize(f"@click=app.show('{screen.place}')"), classes="tab")
             tab.set_class(screen.place == self.place, "-here")
             yield tab
+        yield Static(id="app-mode")
         yield Static(id="app-state")
 
     def on_mount(self) -> None:
         self.watch(self.app, "rows", self.show_jobs)
+
+    def show_mode(self, mode: Mode | None) -> None:
+        """Name the mode that the screen is in, in its colour."""
+        label = self.query_one("#app-mode", Static)
+        label.display = mode is not None
+        if mode is not None:
+            label.update(Content.styled(f" {mode.word} ", f"bold reverse {mode.colour}"))
 
     def show_jobs(self, rows: list[JobRow] | None) -> None:
         text = _state_text(rows or [], narrow=self.app.size.width < 100)

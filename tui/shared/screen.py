@@ -26,6 +26,7 @@ from tui.shared.action import Handler, Place
 from tui.shared.footer import KeyFooter
 from tui.shared.header import HeaderLine
 from tui.shared.messages import JobsChanged
+from tui.shared.mode import MODES, Mode
 from workshop.job_list import JobRow
 
 MINIMUM_WIDTH, MINIMUM_HEIGHT = 60, 15
@@ -79,6 +80,15 @@ class LuthierScreen(Screen[None]):
         if rows is not None and self.is_seen:
             self.jobs_changed(rows)
             self.refresh_hints()
+
+    def show_mode(self, mode: Mode | None) -> None:
+        """Have the header, the hints and the style sheet say which mode the screen is in."""
+        for other in MODES:
+            self.set_class(other == mode, other.css_class)
+        self.query_one(HeaderLine).show_mode(mode)
+        footer = self.query_one(KeyFooter)
+        footer.colour = mode.colour if mode is not None else KeyFooter.colour
+        footer.show(footer.hints)
 
     @property
     def is_seen(self) -> bool:

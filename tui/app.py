@@ -260,6 +260,15 @@ class LuthierApp(CleanApp, inherit_bindings=False):
 
         self.push_screen(HelpModal(key_bindings.place_of(self.screen)))
 
+    def action_jump(self) -> None:
+        from tui.shared.jump import JumpOverlay, targets
+
+        screen = self.screen
+        if len(widgets := targets(screen)) > 1:
+            self.push_screen(JumpOverlay(widgets), lambda widget: widget and widget.focus())
+        else:
+            self.notify("There is nothing else here to jump to.", timeout=3)
+
     def action_silence(self) -> None:
         self.notices.toggle()
 

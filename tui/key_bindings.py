@@ -20,6 +20,12 @@ APP: list[Action] = [
         "app.help", "help", "What can be done here, and its keys.", "question_mark,f1", footer=True
     ),
     Action("app.palette", "palette", "Every action by its name.", "ctrl+p", call="command_palette"),
+    Action(
+        "app.jump",
+        "jump",
+        "A letter over all that can have the focus: pressing it goes there.",
+        "f6,apostrophe",
+    ),
     Action("app.theme", "theme", "Choose the colours.", "ctrl+t", call="change_theme"),
     Action(
         "app.silence",

@@ -264,7 +264,9 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         from tui.shared.jump import JumpOverlay, targets
 
         screen = self.screen
-        if len(widgets := targets(screen)) > 1:
+        if isinstance(screen, JumpOverlay):
+            screen.dismiss(None)
+        elif len(widgets := targets(screen)) > 1:
             self.push_screen(JumpOverlay(widgets), lambda widget: widget and widget.focus())
         else:
             self.notify("There is nothing else here to jump to.", timeout=3)

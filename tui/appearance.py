@@ -23,6 +23,7 @@ class Appearance:
         for theme in users_themes:
             app.register_theme(theme)
         app.theme = themes.first_theme(app.available_themes, is_light, app.console.color_system)
+        self._kept = app.theme
 
     def begin(self) -> None:
         """Remember from now on what is chosen."""
@@ -41,8 +42,9 @@ class Appearance:
         self._app.push_screen(ThemePicker(), chosen)
 
     def _remember(self, theme: Theme) -> None:
-        if self._is_choosing:  # only looked at
+        if self._is_choosing or theme.name == self._kept:  # only looked at
             return
+        self._kept = theme.name
         try:
             themes.save_theme(theme)
         # a settings file that cannot be written, or that is no TOML

@@ -24,7 +24,8 @@ APP: list[Action] = [
         "app.jump",
         "jump",
         "A letter over all that can have the focus: pressing it goes there.",
-        "f6,apostrophe",
+        "f6",
+        priority=True,
     ),
     Action("app.theme", "theme", "Choose the colours.", "ctrl+t", call="change_theme"),
     Action(

@@ -17,8 +17,9 @@ from tui.shared.action import Action, Place, key_name, key_of_name
 FILE = "keymap.toml"
 _MODIFIERS = {"ctrl", "shift", "alt"}
 _NAMED = {key.value for key in Keys if key.value.isidentifier()} | {"space"}
-_WIDGETS = {"list", "log", "search", "samples"}
-"""Places within screens: their keys act beside those of the screen around them."""
+_EVERYWHERE = {"app", "list"}
+"""Their keys act on every screen; those of logs and samples only where one of them has the focus.
+"""
 
 
 @dataclass
@@ -136,6 +137,4 @@ def _conflict(
 
 def _meet(place: Place, other: Place) -> bool:
     """Whether the keys of both places act at the same time."""
-    if place == other or "app" in (place, other):
-        return True
-    return (place in _WIDGETS) != (other in _WIDGETS)
+    return place == other or bool(_EVERYWHERE & {place, other})

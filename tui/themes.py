@@ -13,6 +13,8 @@ from workshop import config
 DEFAULT_THEME = "luthier-dark"
 LIGHT_THEME = "luthier-light"
 PALETTE_THEME = "luthier-terminal"
+PALETTE_VARIABLES = {"ansi-background": "ansi_default", "ansi-foreground": "ansi_default"}
+"""Textual's style sheets read them, and its own themes of that kind alone have them."""
 
 
 def _theme(
@@ -117,6 +119,7 @@ THEMES = [
         foreground="ansi_default",
         background="ansi_default",
         variables={
+            **PALETTE_VARIABLES,
             "panel": "ansi_bright_black",
             "foreground-muted": "ansi_bright_black",
             "foreground-disabled": "ansi_bright_black",

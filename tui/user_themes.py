@@ -15,6 +15,7 @@ from textual.theme import Theme
 
 from jobs.home import home
 from jobs.near import did_you_mean
+from tui.themes import PALETTE_VARIABLES
 
 _COLOURS = (
     *("primary", "secondary", "warning", "error", "success", "accent"),
@@ -69,6 +70,8 @@ def _read(path: Path) -> Theme:
     if not isinstance(name, str) or not name.isprintable() or not name.strip():
         raise _Unusable("name is a word")
     _check_variables(content.get("variables", {}))
+    if content.get("ansi"):
+        content["variables"] = PALETTE_VARIABLES | content.get("variables", {})
     return Theme(**content)
 
 

@@ -64,9 +64,8 @@ async def test_a_command_is_done_and_sent_to_nobody(server: FakeServer) -> None:
 
 
 def test_code_is_copied_without_its_fence() -> None:
-    first, second = code_blocks(
-        "Try\n\n```python\nx = 1\n\ny = 2\n```\n\n1. or\n\n   ```\n   ls\n   ```\n"
-    )
+    fenced = "```python\nx = 1\n\ny = 2\n```\n\n1. or\n\n   ```\n   ls\n   ```\n"
+    first, second = code_blocks(f"Try\n\n{fenced}")
     assert (first.language, first.text) == ("python", "x = 1\n\ny = 2")
     assert second.text == "ls"
 
@@ -100,9 +99,9 @@ async def test_jumping_goes_to_the_letter(server: FakeServer) -> None:
         await pilot.press("f6")
         assert isinstance(pilot.app.screen, JumpOverlay)
         await pilot.press("a")
-        await until(lambda: screen.all_panes[0].transcript.has_focus, pilot)
+        await until(lambda: screen.sides.all_panes[0].transcript.has_focus, pilot)
         await pilot.press("f6", "escape")
-        assert pilot.app.screen is screen and screen.all_panes[0].transcript.has_focus
+        assert pilot.app.screen is screen and screen.sides.all_panes[0].transcript.has_focus
 
 
 async def test_a_key_that_does_nothing_says_why() -> None:
@@ -110,6 +109,5 @@ async def test_a_key_that_does_nothing_says_why() -> None:
     async with app.run_test() as pilot:
         await ready(pilot)
         await pilot.press("l", "l")
-        assert [note.message for note in app._notifications] == [
-            "load needs a server that answers."
-        ]
+        (note,) = app._notifications
+        assert note.message == "load needs a server that answers."

@@ -7,6 +7,7 @@ import pty
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,16 +21,15 @@ KIND = b"\x1b[?62;22c"
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The other side of the terminal that this process is on."""
     leader, follower = pty.openpty()
-    with (
-        open(follower, encoding="ascii") as source,
-        open(os.ttyname(follower), "w", encoding="ascii") as target,
-    ):
+    name = Path(os.ttyname(follower))
+    with name.open(encoding="ascii") as source, name.open("w", encoding="ascii") as target:
         monkeypatch.setattr(sys, "stdin", source)
         monkeypatch.setattr(sys, "stderr", target)
         monkeypatch.setenv("TERM", "xterm-256color")
         monkeypatch.delenv("COLORFGBG", raising=False)
         yield leader
     os.close(leader)
+    os.close(follower)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import BindingType
 from textual.dom import DOMNode
-from textual.events import Key
 from textual.message import Message
 from textual.reactive import reactive
 from textual.screen import Screen
@@ -188,12 +187,6 @@ class LuthierApp(CleanApp, inherit_bindings=False):
 
     # Actions
 
-    def on_key(self, event: Key) -> None:
-        """A key whose action cannot be done now says why."""
-        reason = reasons.why_not(self.screen, event.key)
-        if reason and all(reason != shown.message for shown in self._notifications):
-            self.notify(reason, timeout=4)
-
     def open_run(self, job: Job, overlaid: Sequence[Job] = ()) -> None:
         """Show a run; `overlaid` are drawn over it."""
         from tui.runs.run_screen import RunScreen
@@ -312,19 +305,19 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         """Do an action chosen by its name, wherever it belongs: its screen is opened first."""
         if action.place in self._modes and action.place != key_bindings.place_of(self.screen):
             await self.action_show(action.place)
-        place, target = key_bindings.place_of(self.screen), self._target(action)
+        here, target = key_bindings.place_of(self.screen), _target(self, action)
         if target is None or not await self.run_action(action.action, default_namespace=target):
-            self.notify(reasons.reason_of(action, place), severity="warning")
+            self.notify(reasons.reason_of(action, here), severity="warning")
 
-    def _target(self, action: Action) -> DOMNode | None:
-        """Who can do an action now: the app, the screen if it is one of that screen's, else a
-        widget around the focus."""
-        if action.place == "app":
-            return self
-        if action.place == key_bindings.place_of(self.screen):
-            return self.screen
-        focused = self.focused
-        around = focused.ancestors_with_self if focused is not None else []
-        method = f"action_{action.action.partition('(')[0]}"
-        widgets = [node for node in around if node not in (self, self.screen)]
-        return next((widget for widget in widgets if hasattr(widget, method)), None)
+
+def _target(app: LuthierApp, action: Action) -> DOMNode | None:
+    """Who can do an action now: the app, the screen if it is one of that screen's, else a widget
+    around the focus."""
+    if action.place == "app":
+        return app
+    if action.place == key_bindings.place_of(app.screen):
+        return app.screen
+    around = app.focused.ancestors_with_self if app.focused is not None else []
+    method = f"action_{action.action.partition('(')[0]}"
+    widgets = [node for node in around if node not in (app, app.screen)]
+    return next((widget for widget in widgets if hasattr(widget, method)), None)

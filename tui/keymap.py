@@ -51,14 +51,14 @@ def read(actions: Sequence[Action]) -> Keymap:
     except (OSError, ValueError, RecursionError) as error:
         return Keymap(problems=[f"{FILE}: {str(error).rstrip('.')}. The usual keys are used."])
     keymap = Keymap()
-    known = {action.id: action for action in actions}
+    by_id = {action.id: action for action in actions}
     for action_id, value in _lines(content):
         try:
-            keymap.changed[action_id] = _keys(action_id, value, known)
+            keymap.changed[action_id] = _keys(action_id, value, by_id)
         except _Unusable as error:
             keymap.problems.append(f"{FILE}: {error}.")
     _leave_out_conflicts(keymap, actions)
-    places = {known[action_id].place for action_id in keymap.changed}
+    places = {by_id[action_id].place for action_id in keymap.changed}
     keymap.textual = {
         action.id: keymap.changed.get(action.id, action.keys)
         for action in actions
@@ -76,11 +76,11 @@ def _lines(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, 
             yield f"{before}{name}", value
 
 
-def _keys(action_id: str, value: object, known: Mapping[str, Action]) -> str:
+def _keys(action_id: str, value: object, by_id: Mapping[str, Action]) -> str:
     """Textual's names of the keys, separated by commas."""
-    if action_id not in known:
+    if action_id not in by_id:
         raise _Unusable(
-            f"there is no action {action_id!r}. {did_you_mean(action_id, known)}`luthier keys`"
+            f"there is no action {action_id!r}. {did_you_mean(action_id, by_id)}`luthier keys`"
             " lists them"
         )
     names = [value] if isinstance(value, str) else value
@@ -88,7 +88,7 @@ def _keys(action_id: str, value: object, known: Mapping[str, Action]) -> str:
         raise _Unusable(f'{action_id} needs a key, such as "x", or a list of keys')
     keys = [_key(action_id, str(name)) for name in names]
     for key in keys:
-        if known[action_id].priority and key_to_character(key) is not None:
+        if by_id[action_id].priority and key_to_character(key) is not None:
             raise _Unusable(
                 f"{action_id} works while you type, and {key_name(key)!r} could not be typed any"
                 " more"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from textual.actions import parse
 from textual.screen import Screen
 
@@ -118,22 +120,22 @@ NEEDS: dict[str, str] = {
 """By id of the action: what it needs, as it follows "vote needs"."""
 
 
-def reason_of(action: Action, place: Place) -> str:
+def reason_of(action: Action, here: Place) -> str:
     """Why an action that cannot be done now, at this place, cannot."""
     need = NEEDS.get(action.id)
-    if need is not None and action.place == place:
+    if need is not None and action.place == here:
         return f"{action.title} needs {need}."
     where = PLACE_TITLES[action.place]
     return f"{action.title}: not possible here. It belongs to {where}."
 
 
-def why_not(screen: Screen[object], key: str) -> str:
+def why_not(screen: Screen[Any], key: str) -> str:
     """Why a key does nothing on this screen, if an action of the screen has it; "" where the key
     does something, or belongs to none."""
     if screen.is_modal or key in screen.active_bindings:
         return ""
-    place = key_bindings.place_of(screen)
-    disabled = [action for action in key_bindings.actions_of(place) if key in action.current_keys]
+    here = key_bindings.place_of(screen)
+    disabled = [action for action in key_bindings.actions_of(here) if key in action.current_keys]
     first = next((action for action in disabled if action.id in NEEDS), None)
     is_possible = any(screen.check_action(*parse(action.action)[1:]) for action in disabled)
-    return reason_of(first, place) if first is not None and not is_possible else ""
+    return reason_of(first, here) if first is not None and not is_possible else ""

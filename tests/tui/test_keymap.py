@@ -83,7 +83,7 @@ async def test_footer_help_header_and_keyboard_follow(home: Path) -> None:
         await pilot.press("escape")
         await pilot.press("question_mark")
         assert isinstance(app.screen, HelpModal)
-        app.screen.query_one("Input").value = "new run"  # type: ignore[attr-defined]  # an Input
+        app.screen.query_one("Input").value = "new run"
         await pilot.pause()
         assert "B         new run" in screen_text(app)
         await pilot.press("escape")

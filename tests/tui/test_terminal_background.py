@@ -7,6 +7,7 @@ import pty
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,15 +18,16 @@ WHITE, BLACK = b"\x1b]11;rgb:ffff/fafa/f0f0\x1b\\", b"\x1b]11;rgb:1616/1515/1212
 KIND = b"\x1b[?62;22c"
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The other side of the terminal that this process is on."""
+@contextmanager
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch, kind: str = "xterm-256color") -> Iterator[int]:
+    """The other side of the terminal that this process is on. In the test's body: pytest puts its
+    own streams in place when a fixture is done."""
     leader, follower = pty.openpty()
     name = Path(os.ttyname(follower))
     with name.open(encoding="ascii") as source, name.open("w", encoding="ascii") as target:
         monkeypatch.setattr(sys, "stdin", source)
         monkeypatch.setattr(sys, "stderr", target)
-        monkeypatch.setenv("TERM", "xterm-256color")
+        monkeypatch.setenv("TERM", kind)
         monkeypatch.delenv("COLORFGBG", raising=False)
         yield leader
     os.close(leader)
@@ -35,28 +37,31 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 @pytest.mark.parametrize(
     ("answer", "is_light"), [(WHITE + KIND, True), (BLACK + KIND, False), (KIND, False)]
 )
-def test_the_terminals_answer_is_taken(terminal: int, answer: bytes, is_light: bool) -> None:
-    with asked(wait_seconds=5) as background:
-        assert b"\x1b]11;?" in os.read(terminal, 100)
-        os.write(terminal, answer)
-    assert background.is_light is is_light
+def test_the_terminals_answer_is_taken(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes, is_light: bool
+) -> None:
+    with on_a_terminal(monkeypatch) as terminal:
+        with asked(wait_seconds=5) as background:
+            assert b"\x1b]11;?" in os.read(terminal, 100)
+            os.write(terminal, answer)
+        assert background.is_light is is_light
 
 
-def test_a_silent_terminal_holds_up_nothing(terminal: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLORFGBG", "0;15")
-    start = time.monotonic()
-    with asked(wait_seconds=0.05) as background:
-        pass
-    assert time.monotonic() - start < 2
-    assert background.is_light
+def test_a_silent_terminal_holds_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with on_a_terminal(monkeypatch) as terminal:
+        monkeypatch.setenv("COLORFGBG", "0;15")
+        start = time.monotonic()
+        with asked(wait_seconds=0.05) as background:
+            assert b"\x1b]11;?" in os.read(terminal, 100)
+        assert time.monotonic() - start < 2
+        assert background.is_light
 
 
 @pytest.mark.parametrize("kind", ["dumb", "linux", ""])
 def test_one_that_would_print_the_question_is_not_asked(
-    terminal: int, monkeypatch: pytest.MonkeyPatch, kind: str
+    monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setenv("TERM", kind)
-    with asked():
+    with on_a_terminal(monkeypatch, kind) as terminal, asked():
         os.set_blocking(terminal, False)
         with pytest.raises(BlockingIOError):
             os.read(terminal, 100)

@@ -51,9 +51,9 @@ def unknown(text: str) -> str:
 
 def command_of(text: str) -> Action | None:
     """The command that is named in full, or the only one that begins so."""
-    named = slash_actions().get(text.removeprefix("/"))
-    if named is not None:
-        return named
+    exact = slash_actions().get(text.removeprefix("/"))
+    if exact is not None:
+        return exact
     beginning = list(matches(text).values())
     return beginning[0] if len(beginning) == 1 else None
 
@@ -63,8 +63,8 @@ def completed(text: str) -> str:
     if not is_command(text) or not (names := list(matches(text))):
         return ""
     first, last = min(names), max(names)
-    same = zip(first, last, strict=False)
-    length = next((at for at, (mine, theirs) in enumerate(same) if mine != theirs), len(first))
+    pairs = zip(first, last, strict=False)
+    length = next((at for at, (mine, theirs) in enumerate(pairs) if mine != theirs), len(first))
     return f"/{first[:length]}"
 
 
@@ -86,6 +86,6 @@ class SlashList(Static):
             for name, action in list(candidates.items())[:_MOST]
         ]
         if len(candidates) > _MOST:
-            more = f"{len(candidates) - _MOST} more; type on, or tab completes"
-            lines.append(Content.styled(more, "$foreground-muted"))
+            rest = f"{len(candidates) - _MOST} more; type on, or tab completes"
+            lines.append(Content.styled(rest, "$foreground-muted"))
         self.update(Content("\n").join(lines))

@@ -8,9 +8,9 @@ from tui.commands.output import examples, json_option, out, plain_table, print_j
 
 
 @click.command(epilog=examples("luthier keys", "luthier keys chat"))
-@click.argument("place", required=False)
+@click.argument("screen", required=False)
 @json_option
-def keys(place: str | None, as_json: bool) -> None:
+def keys(screen: str | None, as_json: bool) -> None:
     """The actions of the app, their keys, and the ids by which keymap.toml names them.
 
     A line such as `chat.retry = "ctrl+y"` or `runs.stop = ["x", "f7"]` in keymap.toml in Luthier's
@@ -22,13 +22,13 @@ def keys(place: str | None, as_json: bool) -> None:
     from tui.screens import PLACE_TITLES
     from tui.shared.action import key_name, use_keys
 
-    if place is not None and place not in PLACE_TITLES:
-        hint = did_you_mean(place, PLACE_TITLES)
-        raise click.UsageError(f"No place is called {place!r}. {hint}".rstrip())
-    own = keymap.read(ACTIONS)
-    use_keys(own.changed)
-    actions = [action for action in ACTIONS if place in (None, action.place)]
-    for problem in own.problems:
+    if screen is not None and screen not in PLACE_TITLES:
+        hint = did_you_mean(screen, PLACE_TITLES)
+        raise click.UsageError(f"No place is called {screen!r}. {hint}".rstrip())
+    users = keymap.read(ACTIONS)
+    use_keys(users.changed)
+    actions = [action for action in ACTIONS if screen in (None, action.place)]
+    for problem in users.problems:
         talk.print(problem, style="yellow")
     if as_json:
         print_json(
@@ -47,7 +47,7 @@ def keys(place: str | None, as_json: bool) -> None:
     table = plain_table("id", "keys", "what it does")
     for action in actions:
         usual = " ".join(map(key_name, action.keys.split(",")))
-        note = f" (usually {usual})" if action.id in own.changed else ""
+        note = f" (usually {usual})" if action.id in users.changed else ""
         table.add_row(action.id, " ".join(action.key_names), f"{action.help}{note}")
     out.print(table)
     say_aside("keymap.toml in Luthier's home changes them: `luthier keys --help`.")

@@ -12,7 +12,7 @@ from textual import getters
 from textual.actions import parse
 from textual.app import ComposeResult
 from textual.content import Content
-from textual.events import Resize
+from textual.events import Key, Resize
 from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
@@ -20,7 +20,7 @@ from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
 from jobs.luthier_error import LuthierError
-from tui import key_bindings
+from tui import key_bindings, reasons
 from tui.app import LuthierApp
 from tui.shared.action import Handler, Place
 from tui.shared.footer import KeyFooter
@@ -89,6 +89,12 @@ class LuthierScreen(Screen[None]):
         footer = self.query_one(KeyFooter)
         footer.colour = mode.colour if mode is not None else KeyFooter.colour
         footer.show(footer.hints)
+
+    def on_key(self, event: Key) -> None:
+        """A key whose action cannot be done now says why."""
+        reason = reasons.why_not(self, event.key)
+        if reason and all(reason != shown.message for shown in self.app._notifications):
+            self.notify(reason, timeout=4)
 
     @property
     def is_seen(self) -> bool:

@@ -60,5 +60,9 @@ def _order(theme: Theme) -> tuple[bool, str]:
 
 
 def _line(theme: Theme) -> Content:
-    kind = "the terminal's colours" if theme.ansi else ("dark" if theme.dark else "light")
+    kind = "the terminal's colours" if theme.ansi else _brightness(theme)
     return Content.assemble((f"{theme.name:<24}", ""), (kind, "$foreground-muted"))
+
+
+def _brightness(theme: Theme) -> str:
+    return "dark" if theme.dark else "light"

@@ -135,6 +135,6 @@ def _conflict(
     return None
 
 
-def _meet(place: Place, other: Place) -> bool:
+def _meet(first: Place, second: Place) -> bool:
     """Whether the keys of both places act at the same time."""
-    return place == other or bool(_EVERYWHERE & {place, other})
+    return first == second or bool(_EVERYWHERE & {first, second})

@@ -86,6 +86,6 @@ class SlashList(Static):
             for name, action in list(candidates.items())[:_MOST]
         ]
         if len(candidates) > _MOST:
-            rest = f"{len(candidates) - _MOST} more; type on, or tab completes"
-            lines.append(Content.styled(rest, "$foreground-muted"))
+            hint = f"{len(candidates) - _MOST} more; type on, or tab completes"
+            lines.append(Content.styled(hint, "$foreground-muted"))
         self.update(Content("\n").join(lines))

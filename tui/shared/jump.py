@@ -19,8 +19,8 @@ _LETTERS = "asdfghjklqwertyuiopzxcvbnm"
 def targets(screen: Screen[object]) -> list[Widget]:
     """What can be jumped to: in sight, from the top down and from the left."""
     area = screen.region
-    seen = [widget for widget in screen.focus_chain if widget.region.overlaps(area)]
-    return sorted(seen, key=lambda widget: (widget.region.y, widget.region.x))[: len(_LETTERS)]
+    in_sight = [widget for widget in screen.focus_chain if widget.region.overlaps(area)]
+    return sorted(in_sight, key=lambda widget: (widget.region.y, widget.region.x))[: len(_LETTERS)]
 
 
 class JumpOverlay(ModalScreen[Widget | None]):

@@ -93,7 +93,7 @@ class LuthierScreen(Screen[None]):
     def on_key(self, event: Key) -> None:
         """A key whose action cannot be done now says why."""
         reason = reasons.why_not(self, event.key)
-        if reason and all(reason != shown.message for shown in self.app._notifications):
+        if reason and all(reason != toast.message for toast in self.app._notifications):
             self.notify(reason, timeout=4)
 
     @property

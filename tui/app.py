@@ -17,9 +17,10 @@ from textual.worker import Worker, WorkerState
 from jobs.job import DamagedJob, Job, damaged_jobs, find
 from jobs.luthier_error import LuthierError
 from jobs.machine import Machine, Meter
-from tui import key_bindings, themes
+from tui import key_bindings, keymap, reasons, themes
+from tui.appearance import Appearance
 from tui.screens import TABS
-from tui.shared.action import Action
+from tui.shared.action import Action, use_keys
 from tui.shared.clean_app import CleanApp
 from tui.shared.glyphs import use_ascii
 from tui.shared.messages import JobsRead
@@ -42,7 +43,7 @@ def _palette() -> type[Provider]:
 
 class LuthierApp(CleanApp, inherit_bindings=False):
     """`start_screen` is the place of a tab; `chat_with` is a run to talk to at once. `ascii_only`
-    is for terminals without Unicode."""
+    is for terminals without Unicode, `is_light` says what the terminal's background is."""
 
     TITLE = "Luthier"
     CSS_PATH: ClassVar[list[str | PurePath]] = ["luthier.tcss", "runs/runs.tcss"]
@@ -62,9 +63,15 @@ class LuthierApp(CleanApp, inherit_bindings=False):
     """Every job, newest first; None until they have been read once."""
 
     def __init__(
-        self, start_screen: str = "runs", ascii_only: bool = False, chat_with: Job | None = None
+        self,
+        start_screen: str = "runs",
+        ascii_only: bool = False,
+        chat_with: Job | None = None,
+        is_light: bool = False,
     ) -> None:
         use_ascii(ascii_only)
+        self._own_keys = keymap.read(key_bindings.ACTIONS)
+        use_keys(self._own_keys.changed)
         super().__init__()
         self.start_screen = start_screen
         self._chat_with = chat_with
@@ -75,9 +82,8 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         self._last_failure = ""
         self._asked: set[str] = set()
         self.set_class(ascii_only, "-ascii")
-        for theme in themes.THEMES:
-            self.register_theme(theme)
-        self.theme = themes.saved_theme(self.available_themes)
+        self.set_keymap(self._own_keys.textual)
+        self.appearance = Appearance(self, is_light)
 
     def get_default_screen(self) -> Screen[None]:
         """The first tab, opened the short way: as one of `MODES` it would have all CSS parsed twice
@@ -86,14 +92,16 @@ class LuthierApp(CleanApp, inherit_bindings=False):
 
     @property
     def available_themes(self) -> dict[str, Theme]:
-        """Without the ansi themes, which draw black on black under NO_COLOR."""
+        """Without those that cannot be drawn here."""
         return self._themes
 
     def register_theme(self, theme: Theme) -> None:
         super().register_theme(theme)
         # Textual asks for the themes with every line that it draws.
         self._themes = {
-            name: theme for name, theme in super().available_themes.items() if not theme.ansi
+            name: theme
+            for name, theme in super().available_themes.items()
+            if themes.can_be_drawn(theme)
         }
 
     def on_mount(self) -> None:
@@ -105,14 +113,13 @@ class LuthierApp(CleanApp, inherit_bindings=False):
             self.call_after_refresh(self.chat_with, self._chat_with)
         self.call_after_refresh(self.read_jobs)
         self.set_interval(self.POLL_SECONDS, self.read_jobs)
-        self.theme_changed_signal.subscribe(self, self._remember_theme)
+        self.appearance.begin()
+        for problem in (*self.appearance.problems, *self._own_keys.problems):
+            self.notify(problem, severity="warning", timeout=12)
 
-    def _remember_theme(self, theme: Theme) -> None:
-        try:
-            themes.save_theme(theme)
-        # a settings file that cannot be written, or that is no TOML
-        except (OSError, ValueError) as error:
-            self.notify(f"The theme was not saved: {error}", severity="warning")
+    def search_themes(self) -> None:
+        """What Textual's action for choosing a theme calls."""
+        self.appearance.choose()
 
     # Jobs
 
@@ -251,6 +258,17 @@ class LuthierApp(CleanApp, inherit_bindings=False):
 
         self.push_screen(HelpModal(key_bindings.place_of(self.screen)))
 
+    def action_jump(self) -> None:
+        from tui.shared.jump import JumpOverlay, targets
+
+        screen = self.screen
+        if isinstance(screen, JumpOverlay):
+            screen.dismiss(None)
+        elif len(widgets := targets(screen)) > 1:
+            self.push_screen(JumpOverlay(widgets), lambda widget: widget and widget.focus())
+        else:
+            self.notify("There is nothing else here to jump to.", timeout=3)
+
     def action_silence(self) -> None:
         self.notices.toggle()
 
@@ -286,19 +304,19 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         """Do an action chosen by its name, wherever it belongs: its screen is opened first."""
         if action.place in self._modes and action.place != key_bindings.place_of(self.screen):
             await self.action_show(action.place)
-        target = self._target(action)
+        here, target = key_bindings.place_of(self.screen), _target(self, action)
         if target is None or not await self.run_action(action.action, default_namespace=target):
-            self.notify(f"{action.title}: not possible here now.", severity="warning")
+            self.notify(reasons.reason_of(action, here), severity="warning")
 
-    def _target(self, action: Action) -> DOMNode | None:
-        """Who can do an action now: the app, the screen if it is one of that screen's, else a
-        widget around the focus."""
-        if action.place == "app":
-            return self
-        if action.place == key_bindings.place_of(self.screen):
-            return self.screen
-        focused = self.focused
-        around = focused.ancestors_with_self if focused is not None else []
-        method = f"action_{action.action.partition('(')[0]}"
-        widgets = [node for node in around if node not in (self, self.screen)]
-        return next((widget for widget in widgets if hasattr(widget, method)), None)
+
+def _target(app: LuthierApp, action: Action) -> DOMNode | None:
+    """Who can do an action now: the app, the screen if it is one of that screen's, else a widget
+    around the focus."""
+    if action.place == "app":
+        return app
+    if action.place == key_bindings.place_of(app.screen):
+        return app.screen
+    around = app.focused.ancestors_with_self if app.focused is not None else []
+    method = f"action_{action.action.partition('(')[0]}"
+    widgets = [node for node in around if node not in (app, app.screen)]
+    return next((widget for widget in widgets if hasattr(widget, method)), None)

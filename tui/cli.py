@@ -87,6 +87,7 @@ SECTIONS = (
             "doctor": "tui.commands.doctor:doctor",
             "demo": "tui.commands.demo:demo",
             "web": "tui.commands.web:web",
+            "keys": "tui.commands.keys:keys",
         },
     ),
 )
@@ -146,8 +147,9 @@ class LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="luthier", message="luthier %(version)s")
+@click.option("--ascii", "ascii_only", is_flag=True, help="Draw the app in ASCII signs only.")
 @click.pass_context
-def luthier(context: click.Context) -> None:
+def luthier(context: click.Context, ascii_only: bool) -> None:
     """Fine-tune chat models, serve them, and compare base and tuned side by side. Without a
     command, start the app."""
     if context.invoked_subcommand is None:
@@ -156,11 +158,16 @@ def luthier(context: click.Context) -> None:
             raise click.ClickException(
                 "The app needs a terminal. `luthier --help` lists the commands."
             )
-        from tui.app import LuthierApp
+        from tui.terminal_background import asked
+
+        with asked() as background:
+            from tui.app import LuthierApp
 
         # under nohup Textual would spin without its terminal
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        LuthierApp().run()
+        LuthierApp(ascii_only=ascii_only, is_light=background.is_light).run()
+    elif ascii_only:
+        raise click.UsageError("--ascii is for the app: luthier --ascii")
 
 
 def main() -> None:

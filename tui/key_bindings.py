@@ -26,6 +26,13 @@ APP: list[Action] = [
     Action(
         "app.palette", "palette", "Find every action by its name.", "ctrl+p", call="command_palette"
     ),
+    Action(
+        "app.jump",
+        "jump",
+        "Show a letter on everything that can take the focus, and go where you press one.",
+        "f6",
+        priority=True,
+    ),
     Action("app.theme", "theme", "Choose the colours.", "ctrl+t", call="change_theme"),
     Action(
         "app.silence",

@@ -44,7 +44,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     machine = Machine(2.0, 0.4, 7_100_000_000, 25_300_000_000, 40 << 30, 120 << 30, 0.5)
     monkeypatch.setattr(Meter, "read", lambda meter: machine)
-    monkeypatch.setattr(themes, "saved_theme", lambda available: themes.DEFAULT_THEME)
+    monkeypatch.setattr(
+        themes, "first_theme", lambda available, is_light, colours: themes.DEFAULT_THEME
+    )
     return tmp_path
 
 

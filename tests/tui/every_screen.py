@@ -10,6 +10,7 @@ from typing import Any
 
 from textual.pilot import Pilot
 from textual.screen import Screen
+from textual.widgets import Static
 
 import tui
 from jobs import job as jobs
@@ -28,6 +29,7 @@ from trainer.recipe import load
 from tui.app import LuthierApp
 from tui.board.screen import BoardScreen
 from tui.chat.chats_modal import ChatsModal
+from tui.chat.code_picker import CodeBlock, CodePicker
 from tui.chat.context_modal import ContextModal
 from tui.chat.correct_modal import CorrectModal
 from tui.chat.endpoint_form import EndpointForm
@@ -67,8 +69,10 @@ from tui.shared.certificate_modal import CertificateModal
 from tui.shared.confirm_modal import ConfirmModal
 from tui.shared.error_modal import ErrorModal
 from tui.shared.help_modal import HelpModal
+from tui.shared.jump import JumpOverlay
 from tui.shared.palette import Palette
 from tui.shared.path_modal import PathModal
+from tui.shared.theme_picker import ThemePicker
 from workshop import job_list, served_runs
 from workshop.chat.server import Reachable, newest_server
 from workshop.runs.chart_metrics import METRICS
@@ -138,11 +142,13 @@ DIALOGS: dict[type[Screen[Any]], Callable[[], Screen[Any]]] = {
     CompareForm: lambda: CompareForm([row for row in job_list.read_rows({}) if row.kind == "run"]),
     ConfirmModal: lambda: ConfirmModal(FOREIGN, FOREIGN, FOREIGN, FOREIGN),
     ContextModal: lambda: ContextModal(FOREIGN, ContextExceeded(FOREIGN, 10, 20), can_forget=True),
+    CodePicker: lambda: CodePicker([CodeBlock(FOREIGN, FOREIGN)] * 2),
     CorrectModal: lambda: CorrectModal(FOREIGN, FOREIGN, FOREIGN),
     EndpointForm: EndpointForm,
     ErrorModal: lambda: ErrorModal(LuthierError(FOREIGN, FOREIGN, FOREIGN), [FOREIGN]),
     FormatModal: lambda: FormatModal(load(Path(RECIPE)), {"columns": {FOREIGN: FOREIGN}}),
     HelpModal: lambda: HelpModal("chat"),
+    JumpOverlay: lambda: JumpOverlay([Static()]),
     LookModal: lambda: LookModal(FILE_NAME, FOREIGN),
     MergeModal: lambda: MergeModal(entry()),
     ModelPicker: lambda: ModelPicker(reachable()),
@@ -161,6 +167,7 @@ DIALOGS: dict[type[Screen[Any]], Callable[[], Screen[Any]]] = {
     StartServerModal: lambda: StartServerModal(
         ["builtin", FILE_NAME], [start_server.TunedChoice(run(), FILE_NAME)], FILE_NAME
     ),
+    ThemePicker: ThemePicker,
     VoteModal: lambda: VoteModal({"A": FOREIGN, "B": FOREIGN}, lambda judgement: None),
     VotesModal: VotesModal,
     export_modal.ExportModal: lambda: export_modal.ExportModal(

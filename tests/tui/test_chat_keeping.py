@@ -34,8 +34,7 @@ async def test_a_chat_is_found_opened_and_goes_on(server: FakeServer) -> None:
         modal.query_one(Input).value = "zither"
         await until(
             lambda: (
-                "contains all of these words"
-                in str(modal.query_one("#pick-note", Static).content)
+                "contains all of these words" in str(modal.query_one("#pick-note", Static).content)
             ),
             pilot,
         )

@@ -54,7 +54,7 @@ class View:
     """Everything that is asked of a screen happens at once, or is noted."""
 
     def __init__(self, session: ChatSession) -> None:
-        self.prompt = PromptBox()
+        self.prompt = PromptBox(lambda text: "")
         self.sides = Panes(session)
         self.notices: list[str] = []
         self.copied = ""

@@ -174,7 +174,10 @@ async def test_new_chat_export_and_copy(server: FakeServer, tmp_path: Path) -> N
         pilot.app.screen.query_one(Input).value = str(tmp_path / "chat.jsonl")
         await pilot.press("enter")
         assert len((tmp_path / "chat.jsonl").read_text().splitlines()) == 2
-        await pilot.press("n")
+        await pilot.press("n")  # typed, not done
+        assert screen.prompt.text == "n" and not screen.session.empty
+        screen.prompt.text = ""
+        await pilot.press("escape", "n")
         assert screen.session.empty
         await pilot.press("n")
         assert "captain says: Hi" in shown(screen, 1)

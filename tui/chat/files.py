@@ -7,6 +7,7 @@ from pathlib import Path
 from serve.chats import export, store
 from serve.chats.search import words_of
 from serve.chats.store import Chat
+from tui.chat.code_picker import CodeBlock, CodePicker, code_blocks
 from tui.chat.versions import Versions
 from tui.chat.view import ChatView
 from workshop.chat.session import ChatSession
@@ -71,6 +72,26 @@ class Files:
             self._view.copy(answer.text)
             speaker = self._session.name_of(answer)
             self._view.notify(f"Copied the answer of {speaker}.", timeout=3)
+
+    @property
+    def has_code(self) -> bool:
+        answer = self._versions.chosen_answer
+        return answer is not None and bool(code_blocks(answer.text))
+
+    def copy_code(self) -> None:
+        """Copy a block of code of the chosen answer of the active pane."""
+        answer = self._versions.chosen_answer
+        blocks = code_blocks(answer.text) if answer is not None else []
+
+        def copy(block: CodeBlock | None) -> None:
+            if block is not None:
+                self._view.copy(block.text)
+                self._view.notify("Copied the code.", timeout=3)
+
+        if len(blocks) > 1:
+            self._view.open_dialog(CodePicker(blocks), copy)
+        elif blocks:
+            copy(blocks[0])
 
     def export(self) -> None:
         from tui.shared.path_modal import PathModal

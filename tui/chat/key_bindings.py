@@ -114,6 +114,19 @@ CHAT: list[Action] = [
     Action("chat.copy", "copy answers", "Copy the last answers of all panes.", "C"),
     Action("chat.copy_side", "copy", "Copy the chosen answer (else the last) of this pane.", "c"),
     Action(
+        "chat.copy_code",
+        "copy code",
+        "Copy a block of code of the chosen answer (else the last), as it reads in a file.",
+        "y",
+    ),
+    Action(
+        "chat.editor",
+        "editor",
+        "Write the prompt in $EDITOR.",
+        "ctrl+e",
+        priority=True,
+    ),
+    Action(
         "chat.settings",
         "settings",
         "Change the system prompt and the sampling of all panes.",

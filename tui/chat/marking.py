@@ -46,10 +46,16 @@ class Marking:
 
     # The lens
 
+    @property
+    def is_lens(self) -> bool:
+        """Whether the lens is over the answers, or on its way there."""
+        return self._reading is not None
+
     def toggle_lens(self) -> None:
         """Colour the answers by how much likelier the tuned model makes their tokens than the base,
         or end that."""
-        if self._end_marks():
+        if self.end():
+            self._view.show_sides()
             return
         comparisons = [
             comparison
@@ -67,6 +73,7 @@ class Marking:
         self._reading = self._view.run_worker(
             self._read(comparisons), group="lens", exit_on_error=False
         )
+        self._view.show_sides()
 
     def _comparison(self, pane: Conversation) -> _Comparison | None:
         """Base and tuned model for a pane: its own where it is tuned, else the first tuned one that
@@ -102,7 +109,8 @@ class Marking:
 
     def toggle_differences(self) -> None:
         """Show which words of each answer the active pane's answer has not, or end that."""
-        if self._end_marks():
+        if self.end():
+            self._view.show_sides()
             return
         marks = self._differences()
         if not marks:
@@ -138,7 +146,7 @@ class Marking:
                 look = pane.transcript.look
                 pane.transcript.use_look(replace(look, marked={**look.marked, **marked}))
 
-    def _end_marks(self) -> bool:
+    def end(self) -> bool:
         """Draw the answers as they are again. False if they are."""
         if self._reading is not None:
             self._reading.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from textual import events
@@ -17,7 +18,8 @@ class PromptBox(TextArea):
     class Submitted(Message):
         text: str
 
-    def __init__(self) -> None:
+    def __init__(self, complete: Callable[[str], str]) -> None:
+        """`complete` says what tab makes of a text; empty where it goes to the next field."""
         super().__init__(
             id="prompt",
             soft_wrap=True,
@@ -26,6 +28,7 @@ class PromptBox(TextArea):
             compact=True,
             placeholder="Ask all",
         )
+        self.complete = complete
         self.cursor_blink = False  # over SSH each blink is sent
 
     def write(self, text: str) -> None:
@@ -38,6 +41,10 @@ class PromptBox(TextArea):
             event.stop()
             event.prevent_default()
             self.post_message(self.Submitted(self.text))
+        elif event.key == "tab" and (completed := self.complete(self.text)):
+            event.stop()
+            event.prevent_default()
+            self.write(completed)
         elif event.key in ("ctrl+j", "shift+enter"):
             event.stop()
             event.prevent_default()

@@ -12,7 +12,7 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Static
+from textual.widgets import Static, TextArea
 
 from jobs.job import Job
 from jobs.luthier_error import LuthierError
@@ -21,6 +21,7 @@ from serve.chats.store import Record
 from serve.chats.turns import REFERENCE, ChatSettings
 from serve.client import stream_chat
 from tui import key_bindings
+from tui.chat import slash
 from tui.chat.asking import Asking
 from tui.chat.files import Files
 from tui.chat.marking import Marking
@@ -36,7 +37,9 @@ from tui.chat.transcript import Transcript
 from tui.chat.versions import Versions
 from tui.chat.view import T
 from tui.chat.voting import Voting
-from tui.shared.action import Handler
+from tui.shared.action import Action, Handler
+from tui.shared.editor import edited
+from tui.shared.mode import BLIND, LENS, REPLAY, Mode
 from tui.shared.screen import LuthierScreen
 from workshop.chat.server import ChatServer, newest_server
 from workshop.chat.session import MOST_PANES, ChatSession
@@ -62,7 +65,8 @@ class ChatScreen(LuthierScreen):
         self.journal = Journal(lambda problem: self.call_later(self._show_problem, problem))
         self.session = ChatSession(Record(self.journal), stream)
         self.sides = ChatSides(self.session)
-        self.prompt = PromptBox()
+        self.prompt = PromptBox(slash.completed)
+        self.slash_list = slash.SlashList()
         self.versions = Versions(self.session, self)
         self.replaying = Replaying(self.session, self)
         self.asking = Asking(self.session, self, self.versions, self.replaying)
@@ -78,6 +82,7 @@ class ChatScreen(LuthierScreen):
         yield Static(id="no-server")
         yield self.sides
         yield Static(id="unsaved")
+        yield self.slash_list
         yield self.prompt
 
     def on_mount(self) -> None:
@@ -122,7 +127,17 @@ class ChatScreen(LuthierScreen):
         self.sides.show()
         parts = [self.replaying.progress, settings_line(self.session.settings)]
         self.prompt.border_subtitle = Content(dotted([part for part in parts if part]))
+        self.show_mode(self._mode)
         self.refresh_bindings()
+
+    @property
+    def _mode(self) -> Mode | None:
+        """What changes the meaning of all that is shown, the strongest first."""
+        if self.session.chat.blind:
+            return BLIND
+        if self.replaying.replay is not None:
+            return REPLAY
+        return LENS if self.marking.is_lens else None
 
     def set_looks(self) -> None:
         """How each pane's answers are to be drawn now; drawn anew where that has changed."""
@@ -160,13 +175,36 @@ class ChatScreen(LuthierScreen):
     def open_dialog(
         self, dialog: Screen[T], answered: Callable[[T | None], None] | None = None
     ) -> None:
-        self.app.push_screen(dialog, answered)
+        def closed(answer: T | None) -> None:
+            if answered is not None:
+                answered(answer)
+            if self.sides.display:
+                self.prompt.focus()  # what is typed next is meant for it, and acts on nothing
+
+        self.app.push_screen(dialog, closed)
 
     # What happens
 
     @on(PromptBox.Submitted)
-    def prompt_submitted(self) -> None:
-        self.asking.send()
+    def prompt_submitted(self, message: PromptBox.Submitted) -> None:
+        if not slash.is_command(message.text):
+            self.asking.send()
+        elif (action := slash.command_of(message.text)) is None:
+            self.notify(slash.unknown(message.text), severity="warning")
+        else:
+            self.prompt.text = ""
+            self.set_focus(self.sides.active_pane.transcript)  # as if its key were pressed
+            self.call_after_refresh(self._perform, action)
+
+    async def _perform(self, action: Action) -> None:
+        """Do what was asked for in the prompt, which has the focus again then."""
+        await self.app.perform(action)
+        if self.is_current and self.sides.display:
+            self.prompt.focus()
+
+    @on(TextArea.Changed, "#prompt")
+    def prompt_changed(self) -> None:
+        self.slash_list.follow(self.prompt)
 
     @on(AnswerEnded)
     def answer_ended(self) -> None:
@@ -267,6 +305,7 @@ class ChatScreen(LuthierScreen):
                 self.replaying.skip, lambda: is_quiet() and self.replaying.replay is not None
             ),
             "export": Handler(self.files.export, has_answers),
+            "editor": Handler(self._edit_prompt, lambda: is_shown() and is_quiet()),
         }
 
     def _side_handlers(self) -> dict[str, Handler]:
@@ -334,6 +373,7 @@ class ChatScreen(LuthierScreen):
                 lambda: has_quiet_side() and len(session.contestants) > 1,
             ),
             "copy_side": Handler(self.files.copy_one, has_turn),
+            "copy_code": Handler(self.files.copy_code, lambda: has_turn() and self.files.has_code),
         }
 
     def _open_settings(self) -> None:
@@ -342,9 +382,14 @@ class ChatScreen(LuthierScreen):
         def use(settings: ChatSettings | None) -> None:
             if settings:
                 self.use_settings(settings)
-            self.prompt.focus()  # what is typed next is meant for it
 
         self.open_dialog(ChatSettingsModal(self.session.settings), use)
+
+    def _edit_prompt(self) -> None:
+        text = edited(self.app, self.prompt.text)
+        if text is not None:
+            self.prompt.write(text)
+        self.prompt.focus()
 
     def use_settings(self, settings: ChatSettings) -> None:
         self.session.use_settings(settings)
@@ -357,6 +402,7 @@ class ChatScreen(LuthierScreen):
         else:
             message = "New chat. Again, while it is empty, brings the last one back."
         self.session.clear()
+        self.marking.end()
         self.versions.chosen_turn = ""
         self.notify(message, timeout=4)
         self.show_sides()

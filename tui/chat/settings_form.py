@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Grid, Vertical
 from textual.content import Content
 from textual.widgets import Input, Label, TextArea
@@ -16,6 +16,7 @@ from textual.widgets import Input, Label, TextArea
 from serve.chats.turns import ChatSettings
 from serve.client import Sampling
 from tui.shared.dialog import SUBMIT_KEYS, Dialog, DialogKeys
+from tui.shared.editor import edited
 from tui.shared.key_line import KeyHint
 
 
@@ -63,7 +64,10 @@ _FIELDS = [
 class ChatSettingsModal(Dialog[ChatSettings]):
     """Gives back the new settings; nothing when it is left."""
 
-    BINDINGS: ClassVar[list[BindingType]] = SUBMIT_KEYS
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *SUBMIT_KEYS,
+        Binding("ctrl+e", "editor", priority=True),
+    ]
 
     def __init__(self, settings: ChatSettings) -> None:
         super().__init__()
@@ -81,7 +85,19 @@ class ChatSettingsModal(Dialog[ChatSettings]):
                     yield Label(Content(field.label))
                     yield Input("" if value is None else str(value), id=field.name, compact=True)
                     yield Label("", id=f"{field.name}-error", classes="field-error")
-            yield DialogKeys(KeyHint("ctrl+s", "^s", "apply"), KeyHint("tab", "tab", "next field"))
+            yield DialogKeys(
+                KeyHint("ctrl+s", "^s", "apply"),
+                KeyHint("tab", "tab", "next field"),
+                KeyHint("ctrl+e", "^e", "system prompt in $EDITOR"),
+            )
+
+    def action_editor(self) -> None:
+        """Write the system prompt in the user's editor."""
+        field = self.query_one("#system", TextArea)
+        text = edited(self.app, field.text)
+        if text is not None:
+            field.text = text
+        field.focus()
 
     def action_submit(self) -> None:
         values: dict[str, float | int | None] = {}

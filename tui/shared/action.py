@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 Place = str
@@ -36,8 +36,22 @@ class Action:
         return self.call or self.id.partition(".")[2]
 
     @property
+    def current_keys(self) -> list[str]:
+        """Those that do it: the user's, where the keymap has some."""
+        return _own_keys.get(self.id, self.keys).split(",")
+
+    @property
     def key_names(self) -> list[str]:
-        return [key_name(key) for key in self.keys.split(",")]
+        return [key_name(key) for key in self.current_keys]
+
+
+_own_keys: dict[str, str] = {}
+
+
+def use_keys(keys: Mapping[str, str]) -> None:
+    """Show these keys for the actions of these ids from now on, instead of the usual ones."""
+    _own_keys.clear()
+    _own_keys.update(keys)
 
 
 @dataclass(frozen=True)
@@ -72,9 +86,18 @@ _KEY_NAMES = {
     "less_than_sign": "<",
     "greater_than_sign": ">",
     "full_stop": ".",
+    "apostrophe": "'",
 }
 
 
 def key_name(key: str) -> str:
     name = _KEY_NAMES.get(key, key)
     return f"^{name.removeprefix('ctrl+')}" if name.startswith("ctrl+") else name
+
+
+def key_of_name(name: str) -> str:
+    """Textual's name of a key that is called as `key_name` or Textual calls it."""
+    if name.startswith("^") and len(name) > 1:
+        return f"ctrl+{name[1:]}"
+    keys = {label: key for key, label in _KEY_NAMES.items()}
+    return keys.get(name, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from textual.events import Resize
+from textual.keys import key_to_character
 from textual.screen import Screen
 
 from tui.shared.action import key_name
@@ -29,10 +30,18 @@ class KeyFooter(KeyLine):
         """What does not fit is left out, but never the last two: help and quit."""
         if not self.is_attached or not self.screen.is_current:
             return
+        focused = self.screen.focused
         possible = [
             active.binding
-            for active in self.screen.active_bindings.values()
-            if active.binding.show and active.enabled
+            for key, active in self.screen.active_bindings.items()
+            if active.binding.show
+            and active.enabled
+            # of a key from the user's keymap Textual does not ask whether it types
+            and not (
+                focused is not None
+                and not active.binding.priority
+                and focused.check_consume_key(key, key_to_character(key))
+            )
         ]
         first_keys = {binding.id: binding for binding in reversed(possible)}
         hints = [

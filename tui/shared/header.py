@@ -18,6 +18,7 @@ from tui.screens import TABS, ScreenInfo
 from tui.shared.action import Place
 from tui.shared.glyphs import glyphs
 from tui.shared.machine_text import strain
+from tui.shared.mode import Mode
 from workshop.job_list import JobRow, newest_server, running_count
 
 _Form = Literal["title", "key", "none"]
@@ -41,6 +42,7 @@ class HeaderTab(Static):
     def __init__(self, screen: ScreenInfo, is_here: bool) -> None:
         super().__init__(classes="tab")
         self._screen_info, self._is_here = screen, is_here
+        self._key = _key_of(screen)
         self._form: _Form | None = None
         self.set_class(is_here, "-here")
 
@@ -53,9 +55,9 @@ class HeaderTab(Static):
         """Its cells where usual and minor tabs have these forms."""
         match self._form_of(usual, minor):
             case "title":
-                return len(self._screen_info.key) + len(self._screen_info.title) + 3
+                return len(self._key) + len(self._screen_info.title) + 3
             case "key":
-                return len(self._screen_info.key) + 2
+                return len(self._key) + 2
             case "none":
                 return 0
 
@@ -66,7 +68,7 @@ class HeaderTab(Static):
         self._form = form
         self.display = form != "none"
         title = f" {self._screen_info.title}" if form == "title" else ""
-        text = Content.assemble((self._screen_info.key, "$foreground-muted"), title)
+        text = Content.assemble((self._key, "$foreground-muted"), title)
         self.update(text.stylize(f"@click=app.show('{self._screen_info.place}')"))
 
 
@@ -87,10 +89,19 @@ class HeaderLine(Horizontal):
         )
         for screen in TABS:
             yield HeaderTab(screen, is_here=screen.place == self.tab_place)
+        yield Static(id="app-mode")
         yield Static(id="app-state")
 
     def on_mount(self) -> None:
         self.watch(self.app, "rows", self.show_jobs)
+
+    def show_mode(self, mode: Mode | None) -> None:
+        """Name the mode that the screen is in, in its colour."""
+        label = self.query_one("#app-mode", Static)
+        label.display = mode is not None
+        if mode is not None:
+            label.update(Content.styled(f" {mode.word} ", f"bold reverse {mode.colour}"))
+        self.call_after_refresh(self._fit)
 
     def show_jobs(self, rows: list[JobRow] | None) -> None:
         self._rows = rows
@@ -110,12 +121,24 @@ class HeaderLine(Horizontal):
         tabs = list(self.query(HeaderTab))
         state = self._state.cell_length if self._state is not None else 0
         room = self.size.width - self.query_one("#app-name").outer_size.width - state - _GAP
+        label = self.query_one("#app-mode", Static)
+        room -= label.outer_size.width if label.display else 0
         forms = next(
             (forms for forms in _FORMS if sum(tab.width_as(*forms) for tab in tabs) <= room),
             _FORMS[-1],
         )
         for tab in tabs:
             tab.show_as(*forms)
+
+
+def _key_of(screen: ScreenInfo) -> str:
+    """The key that leads there, the user's own if there is one. The registry imports the screens,
+    which import this module: it is read when a header is made."""
+    from tui.key_bindings import actions_of
+
+    return next(
+        action.key_names[0] for action in actions_of("app") if action.id == f"app.{screen.place}"
+    )
 
 
 def _state_text(rows: list[JobRow], machine: Machine | None, narrow: bool) -> Content:

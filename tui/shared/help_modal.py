@@ -123,7 +123,7 @@ def _lines(action: Action, width: int) -> list[Content]:
     """Keys, title and help in three columns; a long help goes on below itself."""
     indent = _TEXT_COLUMN
     wrapped = wrap(action.help, max(20, width - indent)) or [""]
-    keys, title = f"{' '.join(action.key_names):<10}", f"{action.title:<16}"
+    keys, title = f"{' '.join(action.key_names):<9} ", f"{action.title:<15} "
     first = Content.assemble((keys, "$secondary"), title, (wrapped[0], "$foreground-muted"))
     return [
         first,

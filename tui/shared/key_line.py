@@ -26,6 +26,9 @@ class KeyHint:
 
 
 class KeyLine(Static):
+    colour = "$primary"
+    """Of the keys; a mode has its own."""
+
     def __init__(self, *hints: KeyHint, classes: str = "keys") -> None:
         super().__init__(classes=classes)
         self._places: list[tuple[range, str]] = []
@@ -39,7 +42,9 @@ class KeyLine(Static):
             self._places.append((range(x, x + hint.width), hint.key))
             x += hint.width + GAP
         texts = [
-            Content.assemble((f"{hint.label} ", "bold $primary"), (hint.text, "$foreground-muted"))
+            Content.assemble(
+                (f"{hint.label} ", f"bold {self.colour}"), (hint.text, "$foreground-muted")
+            )
             for hint in hints
         ]
         self.update(Content(" " * GAP).join(texts))

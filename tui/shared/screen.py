@@ -12,7 +12,7 @@ from textual import getters
 from textual.actions import parse
 from textual.app import ComposeResult
 from textual.content import Content
-from textual.events import Resize
+from textual.events import Key, Resize
 from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
@@ -20,12 +20,13 @@ from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
 from jobs.luthier_error import LuthierError
-from tui import key_bindings
+from tui import key_bindings, reasons
 from tui.app import LuthierApp
 from tui.shared.action import Handler, Place
 from tui.shared.footer import KeyFooter
 from tui.shared.header import HeaderLine
 from tui.shared.messages import JobsChanged
+from tui.shared.mode import MODES, Mode
 from workshop.job_list import JobRow
 
 MINIMUM_WIDTH, MINIMUM_HEIGHT = 60, 15
@@ -79,6 +80,21 @@ class LuthierScreen(Screen[None]):
         if rows is not None and self.is_seen:
             self.jobs_changed(rows)
             self.refresh_hints()
+
+    def show_mode(self, mode: Mode | None) -> None:
+        """Have the header, the hints and the style sheet say which mode the screen is in."""
+        for other in MODES:
+            self.set_class(other == mode, other.css_class)
+        self.query_one(HeaderLine).show_mode(mode)
+        footer = self.query_one(KeyFooter)
+        footer.colour = mode.colour if mode is not None else KeyFooter.colour
+        footer.show(footer.hints)
+
+    def on_key(self, event: Key) -> None:
+        """A key whose action cannot be done now says why."""
+        reason = reasons.why_not(self, event.key)
+        if reason and all(reason != toast.message for toast in self.app._notifications):
+            self.notify(reason, timeout=4)
 
     @property
     def is_seen(self) -> bool:

@@ -1,0 +1,118 @@
+"""The user's own keys: applied everywhere, and never an obstacle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tests.tui.driving import ready, screen_text
+from tui import keymap
+from tui.app import LuthierApp
+from tui.cli import luthier
+from tui.key_bindings import ACTIONS
+from tui.shared.footer import KeyFooter
+from tui.shared.help_modal import HelpModal
+
+
+def written(home: Path, text: str) -> keymap.Keymap:
+    (home / "keymap.toml").write_text(text)
+    return keymap.read(ACTIONS)
+
+
+def test_without_a_file_nothing_changes() -> None:
+    assert keymap.read(ACTIONS) == keymap.Keymap()
+
+
+def test_keys_are_read_as_people_write_them(home: Path) -> None:
+    own = written(
+        home, 'runs.stop = "X"\n"runs.new" = ["^y", "f7"]\n[chat]\nvote = "?"\ncopy = ";"\n'
+    )
+    assert own.changed == {
+        "runs.stop": "X",
+        "runs.new": "ctrl+y,f7",
+        "chat.copy": "semicolon",
+    }
+    (problem,) = own.problems
+    assert problem == (
+        "keymap.toml: '?' of chat.vote is the key of app.help (help) already. chat.vote keeps its"
+        " usual key."
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('runs.stap = "x"', "no action 'runs.stap'. Did you mean runs.stop"),
+        ("runs.stop = 3", "needs a key"),
+        ("runs.stop = []", "needs a key"),
+        ('runs.stop = "pagedwon"', "no key is called 'pagedwon'. Did you mean pagedown"),
+        ('runs.stop = "n"', "the key of runs.new (new run) already"),
+        ('runs.stop = "j"', "the key of list.cursor_down (down) already"),
+        ('app.quit_now = "x"', "'x' could not be typed any more"),
+        ("runs.stop =", "The usual keys are used."),
+    ],
+)
+def test_what_cannot_be_used_is_named_and_left_out(home: Path, line: str, words: str) -> None:
+    own = written(home, line)
+    assert own.changed == {}
+    assert words in own.problems[0]
+
+
+def test_two_actions_can_change_their_keys_for_each_other(home: Path) -> None:
+    own = written(home, 'runs.stop = "n"\nruns.new = "s"\n')
+    assert own.changed == {"runs.stop": "n", "runs.new": "s"} and not own.problems
+
+
+async def test_footer_help_header_and_keyboard_follow(home: Path) -> None:
+    (home / "keymap.toml").write_text(
+        'runs.new = "B"\napp.quit = "X"\napp.models = "f12"\nruns.stap = "x"\n'
+    )
+    app = LuthierApp()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        assert [note.message for note in app._notifications if "runs.stap" in note.message]
+        assert {("B", "new run"), ("X", "quit"), ("?", "help")} <= {
+            (hint.label, hint.text) for hint in app.screen.query_one(KeyFooter).hints
+        }
+        await pilot.press("n")
+        assert not app.screen.is_modal
+        await pilot.press("B")
+        assert app.screen.is_modal
+        await pilot.press("escape")
+        await pilot.press("question_mark")
+        assert isinstance(app.screen, HelpModal)
+        app.screen.query_one("Input").value = "new run"
+        await pilot.pause()
+        assert "B         new run" in screen_text(app)
+        await pilot.press("escape")
+        assert "f12 Models" in screen_text(app)
+        await pilot.press("f12")
+        assert app.current_mode == "models"
+
+
+async def test_a_keymap_that_says_what_is_usual_changes_nothing(home: Path) -> None:
+    """Textual drops actions that share a key with a changed one."""
+
+    async def actions_by_key() -> dict[str, set[str | None]]:
+        app = LuthierApp("chat")
+        async with app.run_test() as pilot:
+            await ready(pilot)
+            return {
+                key: {binding.id for binding in bindings}
+                for _, by_key in app.screen._binding_chain
+                for key, bindings in by_key.key_to_bindings.items()
+            }
+
+    before = await actions_by_key()
+    (home / "keymap.toml").write_text('chat.stop = ["escape", "ctrl+s"]\n')
+    assert await actions_by_key() == before
+
+
+def test_the_command_lists_ids_and_names_problems(home: Path) -> None:
+    (home / "keymap.toml").write_text('runs.stop = "X"\nruns.stap = "x"\n')
+    result = CliRunner().invoke(luthier, ["keys", "runs"])
+    assert result.exit_code == 0
+    assert "runs.stop" in result.stdout and "(usually s)" in result.stdout
+    assert "runs.stap" in result.stderr

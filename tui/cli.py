@@ -63,7 +63,11 @@ _SECTIONS = (
     Section(
         "Compare",
         "luthier compare mine --prompts questions.jsonl",
-        {"compare": "tui.commands.compare:compare", "votes": "tui.commands.votes:votes"},
+        {
+            "compare": "tui.commands.compare:compare",
+            "votes": "tui.commands.votes:votes",
+            "rescue": "tui.commands.rescue:rescue",
+        },
     ),
     Section(
         "Look after jobs",

@@ -115,9 +115,9 @@ def compare(
     journal = Journal(folder / "answers.jsonl")
     try:
         with server_with(base, adapters, keep) as server:
-            models = _contenders(server, base, adapters)
+            models = contenders(server, base, adapters)
             questions = missing(items, models, sampling, journal)
-            _count(
+            count_entries(
                 "Asking",
                 len(questions),
                 lambda on_entry: ask(
@@ -149,11 +149,13 @@ def compare(
         *_red(adapters),
         *([("judge", f"{judge.model} at {judge.endpoint.base_url}")] if judge is not None else []),
     ]
-    _write(folder, facts, figures, rows, [model.name for model in models])
+    names = [model.name for model in models]
+    title = f"{' and '.join(names[1:])} beside {names[0]}"
+    write_reports(folder, facts, figures, rows, names, title)
     _show(folder, figures, as_json)
 
 
-def _contenders(server: Server, base: str, adapters: list[NamedAdapter]) -> list[Contender]:
+def contenders(server: Server, base: str, adapters: list[NamedAdapter]) -> list[Contender]:
     """The base and the tuned models by the names that this server has for them, each with its
     content."""
     by_path = {model.path.resolve(): model.id for model in server.models if model.kind == "adapter"}
@@ -176,7 +178,7 @@ def _red(adapters: list[NamedAdapter]) -> list[tuple[str, str]]:
     ]
 
 
-def _count(title: str, total: int, work: Callable[[Callable[[Entry], None]], Any]) -> None:
+def count_entries(title: str, total: int, work: Callable[[Callable[[Entry], None]], Any]) -> None:
     """Do something that tells of each part that is done."""
     if not total:
         return
@@ -204,7 +206,7 @@ def _judged(
         if (pair := _pair(row, models[0].name, model.name)) is not None
     ]
     ordered_pairs = judging.unjudged(judge, pairs, journal)
-    _count(
+    count_entries(
         "Judging",
         len(ordered_pairs),
         lambda on_entry: judging.ask_judge(judge, ordered_pairs, journal, on_entry, at_once),
@@ -243,14 +245,15 @@ def _pair(row: Row, base: str, tuned: str) -> Pair | None:
     )
 
 
-def _write(
+def write_reports(
     folder: Path,
     facts: list[tuple[str, str]],
     figures: dict[str, Any],
     rows: list[Row],
     models: list[str],
+    title: str,
 ) -> None:
-    title = f"{' and '.join(models[1:])} beside {models[0]}"
+    """The same as Markdown, HTML and JSON."""
     write_atomic(folder / "report.md", markdown(title, facts, figures, rows, models))
     write_atomic(folder / "report.html", html(title, facts, figures, rows, models))
     answers = [

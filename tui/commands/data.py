@@ -74,7 +74,7 @@ def data() -> None:
 def check(source: str, model: str | None, as_json: bool) -> None:
     """What becomes of each row. Exits with 1 where a policy says stop, or nothing is left to train
     on."""
-    with _inspected(source, model, proposes=not as_json) as inspection:
+    with inspected(source, model, proposes=not as_json) as inspection:
         proposals = read_proposals(inspection.job)
         if as_json:
             print_json(
@@ -109,7 +109,7 @@ def refuse(summary: Summary) -> None:
 def show(source: str, model: str | None, row: int | None, ids: bool, as_json: bool) -> None:
     """The samples that a row becomes, with each token marked: trained, stop token, or not
     trained."""
-    with _inspected(source, model) as inspection:
+    with inspected(source, model) as inspection:
         entry = _entry(inspection, row)
         samples = [inspection.sample(sample_id) for sample_id in entry.samples]
         if as_json:
@@ -146,7 +146,7 @@ def tokens(source: str, model: str | None, target: Path, as_json: bool) -> None:
         raise LuthierError(
             "No such folder", f"{target.absolute().parent} is not there.", "Make it first."
         )
-    with _inspected(source, model) as inspection:
+    with inspected(source, model) as inspection:
         refuse(inspection.summary)
         count = _write_samples(inspection, target)
         if as_json:
@@ -156,7 +156,7 @@ def tokens(source: str, model: str | None, target: Path, as_json: bool) -> None:
 
 
 @contextmanager
-def _inspected(source: str, model: str | None, *, proposes: bool = False) -> Iterator[Inspection]:
+def inspected(source: str, model: str | None, *, proposes: bool = False) -> Iterator[Inspection]:
     """Look at the data in a job that goes when it has been read. Ctrl-C stops it. `proposes`: rows
     that cannot be read are shown as they might be."""
     recipe = recipe_of(source, model)

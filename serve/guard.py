@@ -94,8 +94,7 @@ CONTROL_ONLY = Refusal(
 )
 NO_EMBEDDINGS = Refusal(
     404,
-    "This server serves chat models, which make no embeddings. Send /v1/embeddings to a server of an"
-    " embedding model.",
+    "This server serves chat models, which make no embeddings. Ask a server of an embedding model.",
     "invalid_request_error",
     "no_embeddings",
 )

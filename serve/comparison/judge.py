@@ -116,11 +116,11 @@ def judge_at(text: str, key_variable: str | None, most_tokens: int = 1024) -> Ju
         raise LuthierError(
             "Not a judge", f"{text!r} is not MODEL@URL.", "Such as gpt-5@https://api.openai.com/v1"
         )
-    own = None if key_variable else own_server_at(where)
-    if own is not None:
-        return Judge(model, own, most_tokens)
-    known = (_KEY_VARIABLE, _KNOWN_KEYS.get(urlsplit(where).hostname or "", ""))
-    variables = [name for name in known if os.environ.get(name)] if "://" in where else []
+    own_endpoint = None if key_variable else own_server_at(where)
+    if own_endpoint is not None:
+        return Judge(model, own_endpoint, most_tokens)
+    defaults = (_KEY_VARIABLE, _KNOWN_KEYS.get(urlsplit(where).hostname or "", ""))
+    variables = [name for name in defaults if os.environ.get(name)] if "://" in where else []
     hosted = hosted_at(where, "a judge", [key_variable] if key_variable else variables)
     return Judge(model, hosted.open(), most_tokens)
 

@@ -38,6 +38,12 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=False):
 _REASONS = {
     "long_turn": "an exchange that alone exceeds train.max_length was left out",
     "mixing": "its file's weight left it out",
+    "filtered": "a filter left it out",
+    "no_content": "the log has no content",
+    "no_answer": "there is no answer",
+    "broken_off": "the answer is not whole",
+    "no_chat": "it is no chat of texts",
+    "private": "it has private details",
 }
 
 

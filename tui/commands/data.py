@@ -34,6 +34,7 @@ from trainer.data.inspection import (
 )
 from trainer.data.ledger import Entry
 from trainer.recipe import Recipe, load
+from tui.commands.from_server import from_server
 from tui.commands.output import examples, few, json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.commands.train import prepare_model
@@ -65,6 +66,9 @@ _model = click.option(
 def data() -> None:
     """Look at data: a file, a folder, hub:owner/name[/config][:split], or a recipe (.toml) with its
     data, format and policies."""
+
+
+data.add_command(from_server)
 
 
 @data.command(epilog=examples("luthier data check mine.jsonl"))

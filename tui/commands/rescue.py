@@ -145,7 +145,7 @@ def rescue(
         out=str((out or Path(f"rescue-{slug(model)}")).absolute()),
         prompts=str(file),
         prompts_sha256=file_hash(file),
-        part=_part(prompts is not None, every_part, limit),
+        part="every turn" if prompts or every_part else "the held-out conversations",
         key_env=key_env,
         key_file=key_file and str(expanded(key_file).absolute()),
         sampling=Sampling(max_tokens, None if endpoint_sampling else temperature, top_p, seed),
@@ -193,11 +193,6 @@ def _questions(
         if every_part:
             parts.append(folder.train_samples)
         return read_questions([part for part in parts if part.stat().st_size], limit)
-
-
-def _part(is_prompts: bool, every_part: bool, limit: int | None) -> str:
-    part = "every turn" if is_prompts or every_part else "the held-out conversations"
-    return f"{part}, the first {limit}" if limit else part
 
 
 def _planned(order: Order, base_url: str, questions: list[Question]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Kept:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def check_out(order: Order, base_url: str) -> None:
+def check_out(order: Order, base_url: str, questions: int) -> None:
     """LuthierError if the folder holds something else than this rescue's answers: nothing is
     overwritten silently."""
     folder = Path(order.out)
@@ -81,6 +81,12 @@ def check_out(order: Order, base_url: str) -> None:
             f"{folder} holds something else than answers of {order.model}.",
             "Choose another folder with --out.",
         ) from None
+    if before.questions > questions:
+        raise LuthierError(
+            "The folder has more",
+            f"{folder} holds the answers to {before.questions:,} questions; these are {questions:,}.",
+            "Choose another folder with --out.",
+        )
     if before.identity != _provenance(order, base_url).identity:
         raise LuthierError(
             "The folder is in use",

@@ -25,7 +25,7 @@ _GRACE_SECONDS = 30.0
 def rescue(order: Order, base_url: str, questions: list[Question]) -> Job:
     """A job that asks the questions. LuthierError if another one asks this model already, or the
     folder for the answers holds something else."""
-    check_out(order, base_url)
+    check_out(order, base_url, len(questions))
     for job in all_jobs("rescue"):
         other = order_of(job)
         if (other.model, other.address) == (order.model, order.address) and job.alive():

@@ -29,7 +29,8 @@ def openai_client(server: Server) -> Any:
 
 def test_anthropics_client_gets_messages_and_streams_them(server: Server) -> None:
     client = anthropic_client(server)
-    order = {"max_tokens": 16, "temperature": 0, "messages": QUESTION, "system": "Be brief."}
+    order: dict[str, Any] = {"max_tokens": 16, "messages": QUESTION, "system": "Be brief."}
+    order["extra_body"] = {"temperature": 0}  # the client has no such argument any more
     message = client.messages.create(model="base", **order)
     text = message.content[0].text
     assert text and message.usage.output_tokens > 0

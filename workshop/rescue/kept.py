@@ -84,7 +84,7 @@ def check_out(order: Order, base_url: str, questions: int) -> None:
     if before.questions > questions:
         raise LuthierError(
             "The folder has more",
-            f"{folder} holds the answers to {before.questions:,} questions; these are {questions:,}.",
+            f"{folder} holds answers to {before.questions:,} questions; these are {questions:,}.",
             "Choose another folder with --out.",
         )
     if before.identity != _provenance(order, base_url).identity:

@@ -192,7 +192,8 @@ def _questions(
         parts = [folder.heldout_samples]
         if every_part:
             parts.append(folder.train_samples)
-        return read_questions([part for part in parts if part.stat().st_size], limit)
+        filled = [part for part in parts if part.stat().st_size]
+        return read_questions(filled, limit, are_samples=True)
 
 
 def _planned(order: Order, base_url: str, questions: list[Question]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from jobs.files import write_atomic
 from jobs.luthier_error import LuthierError
 from models import foreign
 from models.conversations import read_conversations
+from models.stored_sample import StoredSample
 from serve.client import ChatMessage
 from serve.comparison.journal import key_of
 from serve.replay import read_scripts
@@ -38,15 +39,20 @@ class Question(msgspec.Struct, frozen=True, omit_defaults=True):
         return key_of(self.messages, self.tools)
 
 
-def read_questions(paths: Iterable[Path], most: int | None = None) -> list[Question]:
+def read_questions(
+    paths: Iterable[Path], most: int | None = None, *, are_samples: bool = False
+) -> list[Question]:
     """The questions of files of conversations (JSON Lines), or of texts with one on each line; each
-    question once."""
+    question once. `are_samples`: of training, which say themselves where they come from."""
     questions: dict[str, Question] = {}
     files = [*paths]
     for path in files:
-        for question in (
-            _of_text(path) if path.suffix in _TEXT_SUFFIXES else _of_conversations(path)
-        ):
+        is_text = path.suffix in _TEXT_SUFFIXES
+        origins = _origins(path) if are_samples else []
+        for question in _of_text(path) if is_text else _of_conversations(path):
+            if origins:
+                origin = origins[question.source["row"]]
+                question = msgspec.structs.replace(question, source=origin)
             questions.setdefault(question.identity, question)
             if len(questions) == most:
                 return list(questions.values())
@@ -60,20 +66,30 @@ def read_questions(paths: Iterable[Path], most: int | None = None) -> list[Quest
     return list(questions.values())
 
 
+def _origins(samples: Path) -> list[dict[str, Any]]:
+    """The rows of the data that samples were made of."""
+    return [sample.source for sample in foreign.Decoder(StoredSample).lines(samples)]
+
+
 def _of_text(path: Path) -> Iterator[Question]:
     for script in read_scripts(path):
         yield Question(list(script[0].messages), source=script[0].source or {})
 
 
-def _of_conversations(path: Path) -> Iterator[Question]:
+def _of_conversations(path: Path, *, only_trained: bool = False) -> Iterator[Question]:
     for conversation in read_conversations(path):
         tools = conversation.tools or []
         context: list[ChatMessage] = []
         for message in conversation.messages:
-            if message["role"] == "assistant" and _waits(context):
+            is_trained = message.get("weight", 1) != 0
+            if (
+                message["role"] == "assistant"
+                and _waits(context)
+                and (is_trained or not only_trained)
+            ):
                 yield Question([*context], tools, conversation.source)
             context.append({key: message[key] for key in _MESSAGE_KEYS if key in message})
-        if _waits(context):
+        if _waits(context) and not only_trained:
             yield Question(context, tools, conversation.source)
 
 
@@ -93,7 +109,9 @@ def stored_questions(folder: Path) -> list[Question]:
 
 def trained_questions(samples: Path) -> frozenset[str]:
     """The identities of the questions whose answers a run was trained on."""
-    return frozenset(question.identity for question in _of_conversations(samples))
+    return frozenset(
+        question.identity for question in _of_conversations(samples, only_trained=True)
+    )
 
 
 def file_hash(path: Path) -> str:

@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from jobs.job import create
 from jobs.luthier_error import LuthierError
+from jobs.spec import Spec
+from tui.commands.from_server import from_server
 from workshop.logged_data import Filters, read_logs, write
 
 QUESTION = {"role": "user", "content": "Who are you?"}
@@ -102,3 +106,49 @@ def test_private_details_are_seen_by_their_form(text: str, masked: str) -> None:
     from trainer.data import private_details
 
     assert private_details.masked(text)[0] == masked
+
+
+def anthropic_events() -> str:
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {"content": [], "usage": {"input_tokens": 5}}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        *(
+            {"type": "content_block_delta", "delta": {"type": "text_delta", "text": piece}}
+            for piece in ("A ", "lute.")
+        ),
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {}},
+        {"type": "message_stop"},
+    ]
+    return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
+
+
+def test_anthropics_messages_are_read_streamed_or_not(tmp_path: Path) -> None:
+    whole = {"content": [{"type": "text", "text": "A harp."}], "stop_reason": "end_turn"}
+    request = {"system": "Be brief.", "messages": [QUESTION]}
+    path = log(
+        tmp_path,
+        line([], "", route="/v1/messages", request=request, answer=json.dumps(whole)),
+        line([], "", route="/v1/messages", request=request, answer=anthropic_events()),
+    )
+    rows = read_logs([path], Filters()).rows
+    assert [[message["content"] for message in row["messages"]] for row in rows] == [
+        ["Be brief.", "Who are you?", "A harp."],
+        ["Be brief.", "Who are you?", "A lute."],
+    ]
+
+
+def test_the_command_writes_the_file_and_says_what_it_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "home"))
+    server = create(Spec("server", "captain-server", "serve.worker"))
+    arguments = ["captain-server", "--out", str(tmp_path / "data.jsonl")]
+    empty = CliRunner().invoke(from_server, arguments)
+    assert isinstance(empty.exception, LuthierError) and "--log-content" in empty.exception.hint
+    log(server.directory, line([QUESTION], "A lute."), line([QUESTION], "A lute."))
+    result = CliRunner().invoke(from_server, [*arguments, "--json"])
+    totals = json.loads(result.stdout)
+    assert (totals["rows"]["kept"], totals["rows"]["dropped"]) == (1, 2)
+    again = CliRunner().invoke(from_server, arguments)
+    assert isinstance(again.exception, LuthierError)
+    assert again.exception.title == "The file is there already"

@@ -171,7 +171,7 @@ def rescue(
     if beside:
         from tui.commands.rescue_report import beside_run
 
-        report = beside_run(order, base_url, questions, beside)
+        report = beside_run(order, base_url, questions, beside, as_json)
     if as_json:
         print_json({"id": job.id, **result, **({"beside": report} if report else {})})
     elif not beside:

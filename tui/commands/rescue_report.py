@@ -74,7 +74,8 @@ def beside_run(order: Order, base_url: str, questions: list[Question], name: str
     ]
     title = f"{names[1]} beside {order.model}"
     write_reports(folder, facts, figures, rows, names, title)
-    _show(figures, folder, run, order)
+    if not as_json:
+        _show(figures, folder, run, order)
     return {"run": run.id, **figures["nearness"]}
 
 

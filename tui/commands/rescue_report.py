@@ -25,7 +25,9 @@ from workshop.rescue.questions import Question
 from workshop.served_runs import adapters_named
 
 
-def beside_run(order: Order, base_url: str, questions: list[Question], name: str) -> dict[str, Any]:
+def beside_run(
+    order: Order, base_url: str, questions: list[Question], name: str, as_json: bool
+) -> dict[str, Any]:
     """Ask the run and its base what the old model was asked, and write the report beside the
     answers."""
     base, adapters = adapters_named([name])

@@ -26,6 +26,7 @@ from tui.commands.output import (
     talk,
 )
 from tui.commands.progress import follow_job
+from tui.commands.rescue_report import beside_run
 from workshop.rescue.asking import spent_on, unanswered
 from workshop.rescue.budget import Ceiling, Tokens, most_tokens
 from workshop.rescue.kept import ANSWERS_FILE, TERMS
@@ -33,6 +34,7 @@ from workshop.rescue.launch import cache_of
 from workshop.rescue.launch import rescue as start_rescue
 from workshop.rescue.order import Order, Sampling
 from workshop.rescue.questions import Question, file_hash, read_questions
+from workshop.rescue.training import train_on
 
 
 @click.command(
@@ -136,7 +138,8 @@ def rescue(
         raise click.UsageError("--all is for --data; all of --prompts is asked anyway.")
     if max_cost is not None and not (price_in or price_out):
         raise click.UsageError("--max-cost needs --price-in and --price-out, for a million tokens.")
-    detach = detach and not beside
+    if detach and (beside or base):
+        raise click.UsageError("--train and --beside wait for the answers: leave --detach out.")
     file = expanded(str(prompts or data)).absolute()
     questions = _questions(file, prompts is None, every_part, base, limit)
     order = Order(
@@ -156,9 +159,8 @@ def rescue(
         base=base,
     )
     base_url = order.endpoint().base_url
-    plan = _planned(order, base_url, questions)
     if only_plan:
-        print_json(plan) if as_json else _show_plan(order, plan)
+        _show_plan(order, _planned(order, base_url, questions), as_json)
         return
     if base:
         say_warning(TERMS)
@@ -167,10 +169,9 @@ def rescue(
         print_json({"id": job.id, "folder": order.out}) if as_json else talk.print(job.id)
         return
     result = _followed(job, order)
+    result["run"] = train_on(order, result) if base else ""
     report = {}
     if beside:
-        from tui.commands.rescue_report import beside_run
-
         report = beside_run(order, base_url, questions, beside, as_json)
     if as_json:
         print_json({"id": job.id, **result, **({"beside": report} if report else {})})
@@ -222,7 +223,10 @@ def _planned(order: Order, base_url: str, questions: list[Question]) -> dict[str
     }
 
 
-def _show_plan(order: Order, plan: dict[str, Any]) -> None:
+def _show_plan(order: Order, plan: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(plan)
+        return
     left = plan["questions"] - plan["answered"]
     talk.print(
         f"{plan['questions']:,} questions for {order.model} at {plan['endpoint']};"

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from jobs.locks import Lock
 from jobs.luthier_error import LuthierError
 from jobs.worker import WorkerContext, run_worker
 from models import events
 from serve.comparison.journal import Journal
-from trainer.data_recipe import recipe_of_data
-from trainer.launch import train
 from workshop.rescue.asking import Asker, Outcome
-from workshop.rescue.kept import ANSWERS_FILE, entries_of, keep
+from workshop.rescue.kept import entries_of, keep
 from workshop.rescue.launch import cache_of
-from workshop.rescue.order import Order, order_of
+from workshop.rescue.order import order_of
 from workshop.rescue.questions import stored_questions
 
 
 def main(context: WorkerContext) -> dict[str, Any] | None:
-    """Ask, keep, and start the training if it is wanted. None if it was stopped first: the answers
-    so far are kept all the same."""
+    """Ask and keep. None if it was stopped first: the answers so far are kept all the same."""
     order = order_of(context.job)
     endpoint, questions = order.endpoint(), stored_questions(context.directory)
     cache = cache_of(order.model, endpoint.base_url)
@@ -73,18 +67,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
         "rows": provenance.rows,
         "folder": order.out,
     }
-    is_whole = not outcome.at_ceiling and not outcome.failed
-    run = _trained(context, order) if order.base and is_whole and provenance.rows else ""
-    return {**figures, "run": run}
-
-
-def _trained(context: WorkerContext, order: Order) -> str:
-    """The id of the run that trains on the answers. It is a job of its own."""
-    context.phase("planning the training")
-    answers = Path(order.out) / ANSWERS_FILE
-    recipe = recipe_of_data(answers, order.base)
-    name = Path(order.out).name[:60] or "rescue"
-    return train(msgspec.structs.replace(recipe, name=name)).id
+    return figures
 
 
 if __name__ == "__main__":

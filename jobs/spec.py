@@ -17,7 +17,17 @@ from jobs.foreign_json import Damaged
 from jobs.luthier_error import LuthierError
 
 Kind = Literal[
-    "run", "merge", "certify", "server", "api", "import", "export", "compare", "inspect", "prepare"
+    "run",
+    "merge",
+    "certify",
+    "server",
+    "api",
+    "import",
+    "export",
+    "compare",
+    "inspect",
+    "prepare",
+    "rescue",
 ]
 BesideServer = Literal["", "sleep", "share", "wait"]
 Preempts = Literal["", "asks", "never"]

@@ -15,6 +15,7 @@ _LENGTHS = {
     _CHAT: ("max_tokens", "max_completion_tokens"),
     "/v1/completions": ("max_tokens",),
     "/v1/responses": ("max_output_tokens",),
+    "/v1/messages": ("max_tokens",),
 }
 _NO_PARSER = (
     "This server has no parser for tool calls, so a request cannot require one: tool calls"

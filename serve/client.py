@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,6 +93,17 @@ class ContextExceeded(LuthierError):
         super().__init__("The chat is too long for the model", reason, hint)
         self.limit = limit
         self.used = used
+
+
+class Refused(LuthierError):
+    """The server has answered that it will not, or cannot: by `status`, and the `code` of OpenAI's
+    errors. `retry_after` is in seconds, None where it does not say."""
+
+    def __init__(
+        self, error: LuthierError, status: int, code: str = "", retry_after: float | None = None
+    ) -> None:
+        super().__init__(error.title, error.message, error.hint)
+        self.status, self.code, self.retry_after = status, code, retry_after
 
 
 @dataclass(frozen=True)
@@ -435,7 +447,10 @@ async def _request(
             client.stream(method, path, json=body) as response,
         ):
             if response.status_code != 200:
-                raise _refused(endpoint, response.status_code, await response.aread())
+                refused = _refused(endpoint, response.status_code, await response.aread())
+                if isinstance(refused, Refused):
+                    refused.retry_after = _seconds(response.headers.get("retry-after", ""))
+                raise refused
             yield response
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         message = f"Nothing answers at {endpoint.base_url} ({str(error) or 'no connection'})."
@@ -554,4 +569,14 @@ def _refused(endpoint: Endpoint, status: int, body: bytes) -> LuthierError:
     title, hint = title_and_hint or _TITLES.get(status, ("The server failed", "Its log says more."))
     if endpoint.hosted:
         hint = f"{endpoint.base_url} says so."
-    return LuthierError(title, reason, hint)
+    return Refused(LuthierError(title, reason, hint), status, code if isinstance(code, str) else "")
+
+
+def _seconds(header: str) -> float | None:
+    """Of a Retry-After: seconds, or a date."""
+    if header.strip().isdigit():
+        return float(header)
+    try:
+        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
+    except ValueError:
+        return None

@@ -50,6 +50,8 @@ CLIENT_ROUTES = frozenset(
         ("POST", "/v1/chat/completions"),
         ("POST", "/v1/completions"),
         ("POST", "/v1/responses"),
+        ("POST", "/v1/messages"),
+        ("POST", "/v1/messages/count_tokens"),
         ("POST", "/tokenize"),
         ("POST", "/detokenize"),
     }
@@ -76,7 +78,8 @@ class Refusal:
 
 NO_KEY = Refusal(
     401,
-    "This server requires an API key: send the header `Authorization: Bearer KEY`.",
+    "This server requires an API key: send the header `Authorization: Bearer KEY`, or `x-api-key:"
+    " KEY`.",
     "invalid_request_error",
     "missing_api_key",
 )
@@ -89,6 +92,13 @@ CONTROL_ONLY = Refusal(
     "permission_error",
     "control_key_required",
 )
+NO_EMBEDDINGS = Refusal(
+    404,
+    "This server serves chat models, which make no embeddings. Ask a server of an embedding model.",
+    "invalid_request_error",
+    "no_embeddings",
+)
+_EMBEDDINGS = "/v1/embeddings"
 _OPEN = frozenset(("http", method, path) for method, path in CLIENT_ROUTES)  # no websocket
 CLIENT_PATHS = sorted({path for _, path in CLIENT_ROUTES})
 
@@ -213,10 +223,12 @@ class Guard:
             hmac.compare_digest(digest, self._client),
             hmac.compare_digest(digest, self._control),
         )
+        if not (is_client or is_control):
+            return WRONG_KEY
+        if scope["type"] == "http" and scope.get("path") == _EMBEDDINGS:
+            return NO_EMBEDDINGS
         if is_control:
             return None
-        if not is_client:
-            return WRONG_KEY
         return (
             None
             if (scope["type"], scope.get("method"), scope.get("path")) in _OPEN
@@ -279,12 +291,19 @@ def _closed(scope: Scope) -> Refusal:
 
 
 def bearer_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    """The key of the only Authorization header, if it is a bearer token. Two such headers count as
-    none."""
-    values = [value for name, value in headers if name.lower() == b"authorization"]
+    """The key of the only header that has one: a bearer token, or Anthropic's x-api-key. Two such
+    headers count as none."""
+    values = [
+        (name.lower(), value)
+        for name, value in headers
+        if name.lower() in (b"authorization", b"x-api-key")
+    ]
     if len(values) != 1:
         return None
-    scheme, _, key = values[0].partition(b" ")
+    name, value = values[0]
+    if name == b"x-api-key":
+        return value.strip() or None
+    scheme, _, key = value.partition(b" ")
     return key.strip() or None if scheme.lower() == b"bearer" else None
 
 

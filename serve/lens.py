@@ -8,6 +8,7 @@ their tokenizer; other servers do not tell these figures.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.luthier_error import LuthierError
@@ -30,6 +31,19 @@ async def shifts(
     tell."""
     if not answer:
         return []
+    of_base, of_tuned = await answer_log_probabilities(
+        endpoint, base, (base, tuned), context, answer
+    )
+    texts = [text for text, _ in of_base]
+    differences = [there - here for (_, here), (_, there) in zip(of_base, of_tuned, strict=True)]
+    return aligned(answer, texts, differences)
+
+
+async def answer_log_probabilities(
+    endpoint: Endpoint, base: str, models: Sequence[str], context: list[ChatMessage], answer: str
+) -> list[list[tuple[str, float]]]:
+    """Of each model, the answer's tokens with the log-probability that it gives to each. They share
+    the base's tokenizer. LuthierError if the server cannot tell."""
     asked = await tokenize(
         endpoint, {"model": base, "messages": context, "add_generation_prompt": True}
     )
@@ -39,20 +53,18 @@ async def shifts(
     # vLLM does it best alone
     probabilities = [
         await prompt_log_probabilities(endpoint, model, [*asked, *answer_tokens])
-        for model in (base, tuned)
+        for model in models
     ]
-    of_base, of_tuned = (
+    of_answer = [
         [entry for entry in entries[len(asked) :] if entry is not None] for entries in probabilities
-    )
-    if not len(of_base) == len(of_tuned) == len(answer_tokens):
+    ]
+    if any(len(entries) != len(answer_tokens) for entries in of_answer):
         raise LuthierError(
             "The lens does not work here",
             "This server does not report the probabilities of a prompt.",
             "Luthier's own servers do.",
         )
-    texts = [text for text, _ in of_base]
-    differences = [there - here for (_, here), (_, there) in zip(of_base, of_tuned, strict=True)]
-    return aligned(answer, texts, differences)
+    return of_answer
 
 
 _LONGEST_GAP = 8  # characters that a token which is no text by itself can stand for, at most

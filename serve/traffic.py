@@ -36,7 +36,7 @@ REQUEST_LOG_VARIABLE = "LUTHIER_REQUEST_LOG"
 LOG_CONTENT_VARIABLE = "LUTHIER_LOG_CONTENT"
 PROMPT_LOGPROBS_ALONE = "LUTHIER_PROMPT_LOGPROBS_ALONE"
 
-GENERATING = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses"})
+GENERATING = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"})
 
 _LONGEST_BODY = 8_000_000  # bytes that are looked at; a longer body passes unread
 _LONGEST_ANSWER = 200_000  # bytes of an answer that are written down, where content is asked for

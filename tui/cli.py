@@ -64,7 +64,11 @@ SECTIONS = (
     Section(
         "Compare",
         "luthier compare mine --prompts questions.jsonl",
-        {"compare": "tui.commands.compare:compare", "votes": "tui.commands.votes:votes"},
+        {
+            "compare": "tui.commands.compare:compare",
+            "votes": "tui.commands.votes:votes",
+            "rescue": "tui.commands.rescue:rescue",
+        },
     ),
     Section(
         "Manage jobs",

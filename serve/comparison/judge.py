@@ -21,14 +21,12 @@ from serve.client import ChatMessage, Endpoint, Sampling
 from serve.comparison.asking import answer_entry
 from serve.comparison.items import Item
 from serve.comparison.journal import Entry, Journal, key_of
-from serve.endpoints import HostedEndpoint, hosted_endpoints
-from serve.servers import running_servers
+from serve.endpoint_address import hosted_at, own_server_at
 from serve.votes.ballots import Comparison, Outcome
 
 Verdict = Literal["A", "B", "tie", ""]
 
 _KEY_VARIABLE = "LUTHIER_JUDGE_KEY"
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _KNOWN_KEYS = {"api.openai.com": "OPENAI_API_KEY"}
 _VERDICT = re.compile(r"verdict\W{0,6}(A|B|tie)\b", re.IGNORECASE)
 _ORDER = """Two assistants have answered the last message of a conversation. \
@@ -120,48 +118,13 @@ def judge_at(text: str, key_variable: str | None, most_tokens: int = 1024) -> Ju
             f"{text!r} is not MODEL@URL.",
             "For example: gpt-5@https://api.openai.com/v1",
         )
-    if "://" not in where:
-        named_endpoint = next(
-            (hosted for hosted in hosted_endpoints() if hosted.name == where), None
-        )
-        if named_endpoint is None:
-            raise LuthierError(
-                "No such endpoint",
-                f"config.toml has no endpoint named {where!r}.",
-                f"`luthier endpoints add {where} URL` adds it.",
-            )
-        return Judge(model, named_endpoint.open(), most_tokens)
-    parts = urlsplit(where)
-    if (
-        parts.scheme not in ("http", "https")
-        or not parts.hostname
-        or parts.username
-        or parts.password
-    ):
-        raise LuthierError(
-            "Not an address",
-            f"{where!r} is not an address of a judge.",
-            "Write an address like https://api.openai.com/v1, without a key.",
-        )
-    local_server = next(
-        (
-            server
-            for server in running_servers()
-            if server.port == parts.port and parts.hostname in (server.host, *_LOOPBACK)
-        ),
-        None,
-    )
-    if local_server is not None and key_variable is None:
-        return Judge(model, local_server.endpoint, most_tokens)
-    variable = key_variable or next(
-        (
-            name
-            for name in (_KEY_VARIABLE, _KNOWN_KEYS.get(parts.hostname, ""))
-            if os.environ.get(name)
-        ),
-        "",
-    )
-    return Judge(model, HostedEndpoint("judge", where, key_env=variable).open(), most_tokens)
+    own_endpoint = None if key_variable else own_server_at(where)
+    if own_endpoint is not None:
+        return Judge(model, own_endpoint, most_tokens)
+    defaults = (_KEY_VARIABLE, _KNOWN_KEYS.get(urlsplit(where).hostname or "", ""))
+    variables = [name for name in defaults if os.environ.get(name)] if "://" in where else []
+    hosted = hosted_at(where, "a judge", [key_variable] if key_variable else variables)
+    return Judge(model, hosted.open(), most_tokens)
 
 
 def judgement_key(judge: Judge, pair: Pair, turned: bool) -> str:

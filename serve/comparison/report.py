@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from serve.comparison import nearness
 from serve.comparison.journal import Entry
 from serve.comparison.summary import Row
 
@@ -34,7 +35,12 @@ section { border-top: 1px solid var(--line); margin-top: 1.4rem; padding-top: .8
 def tables(summary: dict[str, Any]) -> list[tuple[str, Table, str]]:
     """Title, table and a note of each part of the summary."""
     parts = [("Answers", _about(summary), "")]
-    if summary["metrics"] or summary["metrics_problem"]:
+    if "nearness" in summary:
+        near = summary["nearness"]
+        title = f"How near to the references ({near['questions']} questions)"
+        note = f"{nearness.NOTE} {near['problem']}".strip()
+        parts.insert(0, (title, nearness.table(near), note))
+    elif summary["metrics"] or summary["metrics_problem"]:
         note = (
             "In brackets: the 95 % interval of the difference to the base (paired bootstrap). "
             + summary["metrics_problem"]

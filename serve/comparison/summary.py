@@ -32,8 +32,8 @@ class Row:
 
 def summary(rows: Sequence[Row], models: Sequence[str], judged: Judged | None) -> dict[str, Any]:
     """The figures, as JSON. `models` begins with the base."""
-    scores, problem = _scores(rows, models)
-    metrics = {name: _metric(values, models) for name, values in scores.items()}
+    by_metric, problem = scores(rows, models)
+    metrics = {name: _metric(values, models) for name, values in by_metric.items()}
     figures: dict[str, Any] = {
         "questions": len(rows),
         "with_reference": sum(row.item.reference is not None for row in rows),
@@ -73,7 +73,7 @@ def _about(answers: Sequence[Entry | None]) -> dict[str, Any]:
     }
 
 
-def _scores(
+def scores(
     rows: Sequence[Row], models: Sequence[str]
 ) -> tuple[dict[str, dict[str, list[float]]], str]:
     """Of the questions with a reference that every model has answered: a list of scores by metric
@@ -136,7 +136,7 @@ def _metric(values: dict[str, list[float]], models: Sequence[str]) -> dict[str, 
     figures: dict[str, Any] = {}
     for model in models:
         differences = [score - other for score, other in zip(values[model], base, strict=True)]
-        interval = None if model == models[0] else _interval(differences)
+        interval = None if model == models[0] else bootstrap_interval(differences)
         figures[model] = {
             "mean": fmean(values[model]),
             "difference": fmean(differences),
@@ -146,7 +146,8 @@ def _metric(values: dict[str, list[float]], models: Sequence[str]) -> dict[str, 
     return figures
 
 
-def _interval(differences: Sequence[float]) -> tuple[float, float]:
+def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of their mean, by resampling them."""
     dice = random.Random(_SEED)
-    means = sorted(fmean(dice.choices(differences, k=len(differences))) for _ in range(_RESAMPLES))
+    means = sorted(fmean(dice.choices(values, k=len(values))) for _ in range(_RESAMPLES))
     return means[int(0.025 * _RESAMPLES)], means[int(0.975 * _RESAMPLES) - 1]

@@ -44,7 +44,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from serve.client import Endpoint
 
@@ -135,7 +135,7 @@ class FakeServer:
     def endpoint(self) -> Endpoint:
         return Endpoint(self.base_url, FAKE_KEY)
 
-    def __enter__(self) -> FakeServer:
+    def __enter__(self) -> Self:
         self._thread.start()
         self._listening.wait()
         return self

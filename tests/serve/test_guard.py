@@ -163,7 +163,7 @@ def test_other_spellings_are_not_on_the_list(path: str) -> None:
         ([(b"authorization", b"Bearer")], None),
         ([(b"authorization", b"Bearer ")], None),
         ([(b"authorization", b"Bearer a"), (b"authorization", b"Bearer a")], None),
-        ([(b"x-api-key", b"abc")], None),
+        ([(b"x-api-key", b"abc")], b"abc"),
     ],
 )
 def test_bearer_key(headers: list[tuple[bytes, bytes]], key: bytes | None) -> None:
@@ -325,10 +325,11 @@ def test_with_the_client_key_only_what_is_there_asks_for_the_control_key(
         ("POST", "/chat/completions", "POST /v1/chat/completions"),
         (
             "POST",
-            "/v1/embeddings",
-            "No such route: POST /v1/embeddings. This server has /detokenize",
+            "/v1/rerank",
+            "No such route: POST /v1/rerank. This server has /detokenize",
         ),
         ("GET", "/v1/chat/completions", "accepts only POST"),
+        ("POST", "/v1/embeddings", "chat models, which make no embeddings"),
     ],
 )
 def test_a_mistyped_address_is_put_right(method: str, path: str, words: str) -> None:

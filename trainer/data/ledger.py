@@ -38,6 +38,12 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=False):
 _REASONS = {
     "long_turn": "an exchange longer than train.max_length was left out",
     "mixing": "left out because of its file's weight",
+    "filtered": "left out by a filter",
+    "no_content": "the log has no text",
+    "no_answer": "there is no answer",
+    "broken_off": "the answer is not complete",
+    "no_chat": "it is not a chat of texts",
+    "private": "it has private details",
 }
 
 

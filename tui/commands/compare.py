@@ -114,7 +114,7 @@ def compare(
             prepared,
             folder,
             lambda base, adapters: server_with(base, adapters, keep),
-            _count,
+            count_entries,
             say_warning,
         )
     except KeyboardInterrupt:
@@ -123,7 +123,7 @@ def compare(
     _show(folder, figures, as_json)
 
 
-def _count(title: str, total: int, work: Callable[[Callable[[Entry], None]], Any]) -> None:
+def count_entries(title: str, total: int, work: Callable[[Callable[[Entry], None]], Any]) -> None:
     """Do something that tells of each part that is done."""
     if not total:
         return

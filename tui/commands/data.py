@@ -34,6 +34,7 @@ from trainer.data.inspection import (
 )
 from trainer.data.ledger import Entry
 from trainer.recipe import Recipe, load
+from tui.commands.from_server import from_server
 from tui.commands.output import examples, few, json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.commands.train import prepare_model
@@ -67,6 +68,9 @@ def data() -> None:
     data, format and policies."""
 
 
+data.add_command(from_server)
+
+
 @data.command(epilog=examples("luthier data check mine.jsonl"))
 @_source
 @_model
@@ -74,7 +78,7 @@ def data() -> None:
 def check(source: str, model: str | None, as_json: bool) -> None:
     """Show what happens to each row. Exits with 1 if a policy stops the run or nothing is left to
     train on."""
-    with _inspected(source, model, proposes=not as_json) as inspection:
+    with inspected(source, model, proposes=not as_json) as inspection:
         proposals = read_proposals(inspection.job)
         if as_json:
             print_json(
@@ -109,7 +113,7 @@ def refuse(summary: Summary) -> None:
 def show(source: str, model: str | None, row: int | None, ids: bool, as_json: bool) -> None:
     """Show the samples made from a row, with each token marked as trained, stop token or not
     trained."""
-    with _inspected(source, model) as inspection:
+    with inspected(source, model) as inspection:
         entry = _entry(inspection, row)
         samples = [inspection.sample(sample_id) for sample_id in entry.samples]
         if as_json:
@@ -146,7 +150,7 @@ def tokens(source: str, model: str | None, target: Path, as_json: bool) -> None:
         raise LuthierError(
             "No such folder", f"{target.absolute().parent} does not exist.", "Create it first."
         )
-    with _inspected(source, model) as inspection:
+    with inspected(source, model) as inspection:
         refuse(inspection.summary)
         count = _write_samples(inspection, target)
         if as_json:
@@ -156,7 +160,7 @@ def tokens(source: str, model: str | None, target: Path, as_json: bool) -> None:
 
 
 @contextmanager
-def _inspected(source: str, model: str | None, *, proposes: bool = False) -> Iterator[Inspection]:
+def inspected(source: str, model: str | None, *, proposes: bool = False) -> Iterator[Inspection]:
     """Look at the data in a job that goes when it has been read. Ctrl-C stops it. `proposes`: rows
     that cannot be read are shown as they might be."""
     recipe = recipe_of(source, model)

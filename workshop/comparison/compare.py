@@ -98,7 +98,7 @@ def compare(
     items = read_items(Path(order.prompts), order.limit)
     journal = Journal(folder / "answers.jsonl")
     with lend(prepared.base, adapters) as server:
-        models = _contenders(server, prepared.base, adapters)
+        models = contenders(server, prepared.base, adapters)
         questions = missing(items, models, order.sampling, journal)
 
         def ask_all(on_entry: Callable[[Entry], None]) -> Awaitable[None]:
@@ -135,12 +135,12 @@ def compare(
     return figures
 
 
-def _contenders(server: Server, base: str, adapters: list[NamedAdapter]) -> list[Contender]:
+def contenders(server: Server, base: str, adapters: list[NamedAdapter]) -> list[Contender]:
     """The base and the tuned models by the names that this server has for them, each with its
     content."""
     by_path = {model.path.resolve(): model.id for model in server.models if model.kind == "adapter"}
-    contenders = [Contender(BASE, str(resolve(base).resolve()))]
-    return contenders + [
+    base_model = Contender(BASE, str(resolve(base).resolve()))
+    return [base_model] + [
         Contender(by_path[path.resolve()], f"{run or path}, {ModelFolder(path).identity()}")
         for _, path, run in adapters
     ]
@@ -218,8 +218,11 @@ def write_report(
     figures: dict[str, Any],
     rows: list[Row],
     models: list[str],
+    title: str = "",
 ) -> None:
-    title = f"{' and '.join(models[1:])} beside {models[0]}"
+    """The same as Markdown, HTML and JSON. `title`: "tuned beside base" by the models' names unless
+    it is given."""
+    title = title or f"{' and '.join(models[1:])} beside {models[0]}"
     write_atomic(folder / REPORT_MARKDOWN, markdown(title, facts, figures, rows, models))
     write_atomic(folder / REPORT_HTML, html(title, facts, figures, rows, models))
     answers = [

@@ -1,0 +1,100 @@
+"""`luthier data from-server`: a server's logged exchanges as a data file."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from jobs.job import find
+from jobs.luthier_error import LuthierError
+from serve.exchanges import log_files
+from serve.servers import current_server
+from trainer.data.ledger import STATES, describe
+from tui.commands.output import examples, json_option, out, plain_table, print_json, say_done
+from workshop import logged_data
+from workshop.logged_data import Filters, PrivateChoice
+
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
+
+
+@click.command(
+    "from-server", epilog=examples("luthier data from-server --out logged.jsonl --model captain")
+)
+@click.argument("server", required=False)
+@click.option(
+    "--out",
+    "target",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The data file to write; its ledger goes beside it.",
+)
+@click.option("--model", default="", help="Only what this model answered.")
+@click.option("--since", type=click.DateTime(_TIMES), help="Only from then on, in local time.")
+@click.option("--until", type=click.DateTime(_TIMES), help="Only before then.")
+@click.option("--min-length", type=click.IntRange(0), help="Characters of an answer, at least.")
+@click.option("--max-length", type=click.IntRange(0), help="Characters of an answer, at most.")
+@click.option(
+    "--duplicates", type=click.Choice(["drop", "keep"]), default="drop", show_default=True
+)
+@click.option(
+    "--private",
+    type=click.Choice(["mask", "drop", "keep"]),
+    default="mask",
+    show_default=True,
+    help="Mail addresses, telephone numbers, cards, accounts, IP addresses and keys.",
+)
+@json_option
+def from_server(
+    server: str | None,
+    target: Path,
+    model: str,
+    since: datetime | None,
+    until: datetime | None,
+    min_length: int | None,
+    max_length: int | None,
+    duplicates: str,
+    private: PrivateChoice,
+    as_json: bool,
+) -> None:
+    """Turn what a server has answered into a data file. It must have been started with
+    --log-content. SERVER is its id or name (default: the one that runs).
+
+    Every line of the log ends in one state, with a reason, in the ledger beside the file.
+    """
+    job = find(server, "server") if server else current_server().job
+    logs = log_files(job.directory)
+    filters = Filters(
+        model,
+        None if since is None else since.timestamp(),
+        None if until is None else until.timestamp(),
+        shortest=min_length,
+        longest=max_length,
+        keep_duplicates=duplicates == "keep",
+        private=private,
+    )
+    data = logged_data.read_logs(logs, filters)
+    summary = data.summary
+    reasons = summary.reasons.get("dropped", {})
+    if not data.rows:
+        why = ", ".join(f"{count:,} {describe(code)}" for code, count in reasons.items())
+        hint = (
+            "`luthier serve ... --log-content` writes down what is said from then on."
+            if "no_content" in reasons or not logs
+            else "Other filters may leave more."
+        )
+        raise LuthierError(
+            "Nothing to keep", f"The log of {job.id} has no exchange: {why or 'it is empty'}.", hint
+        )
+    ledger = logged_data.write(data, target)
+    if as_json:
+        print_json({"path": str(target.absolute()), "ledger": str(ledger), **summary.to_json()})
+        return
+    table = plain_table("state", ">lines", "reasons")
+    for state in STATES:
+        codes = summary.reasons.get(state, {})
+        words = "; ".join(f"{describe(code)}: {count:,}" for code, count in codes.items())
+        table.add_row(state, f"{summary.rows[state]:,}", words)
+    out.print(table)
+    say_done(f"{len(data.rows):,} conversations in {target}", f"the ledger: {ledger.name}")

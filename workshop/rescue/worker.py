@@ -1,0 +1,74 @@
+"""The job of a rescue: `python -P -m workshop.rescue.worker JOB_DIRECTORY`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from jobs.locks import Lock
+from jobs.luthier_error import LuthierError
+from jobs.worker import WorkerContext, run_worker
+from models import events
+from serve.comparison.journal import Journal
+from workshop.rescue.asking import Asker, Outcome
+from workshop.rescue.kept import entries_of, keep
+from workshop.rescue.launch import cache_of
+from workshop.rescue.order import order_of
+from workshop.rescue.questions import stored_questions
+
+
+def main(context: WorkerContext) -> dict[str, Any] | None:
+    """Ask and keep. None if it was stopped first: the answers so far are kept all the same."""
+    order = order_of(context.job)
+    endpoint, questions = order.endpoint(), stored_questions(context.directory)
+    cache = cache_of(order.model, endpoint.base_url)
+    cache.parent.mkdir(exist_ok=True, mode=0o700)
+    lock = Lock(cache.with_name("lock"))
+    if not lock.acquire():
+        raise LuthierError(
+            "Already asking",
+            f"Another job asks {order.model} just now.",
+            "`luthier runs` shows it.",
+        )
+    journal = Journal(cache)
+
+    def told(outcome: Outcome) -> None:
+        failures = outcome.failed + outcome.refused
+        events.tell(context, events.Step(outcome.answered + failures, total=len(questions)))
+
+    context.phase(f"asking {order.model}")
+    asker = Asker(order, endpoint, journal, context.stopping.is_set, told)
+    outcome = asyncio.run(asker.ask(questions))
+    entries = entries_of(order, endpoint.base_url, questions, journal)
+    context.phase("keeping the answers")
+    provenance = keep(order, endpoint.base_url, questions, entries, outcome)
+    left = len(questions) - outcome.answered
+    if outcome.over is not None:
+        raise LuthierError(
+            outcome.over.title,
+            f"{outcome.over.message.rstrip('.')}. {outcome.answered:,} of {len(questions):,}"
+            f" questions are answered, and the answers are kept in {order.out}.",
+            f"{outcome.over.hint} The same command goes on from there.".strip(),
+        )
+    if context.stopping.is_set():
+        return None
+    figures: dict[str, Any] = {
+        "model": order.model,
+        "questions": len(questions),
+        "answered": outcome.answered,
+        "refused": outcome.refused,
+        "failed": outcome.failed,
+        "left": left - outcome.refused - outcome.failed,
+        "first_failure": outcome.first_failure,
+        "at_ceiling": outcome.at_ceiling,
+        "tokens_in": outcome.spent.prompt,
+        "tokens_out": outcome.spent.completion,
+        "cost": round(order.ceiling.cost_of(outcome.spent), 6),
+        "rows": provenance.rows,
+        "folder": order.out,
+    }
+    return figures
+
+
+if __name__ == "__main__":
+    run_worker(main)

@@ -107,7 +107,7 @@ async def test_a_runs_chart_moves_while_the_run_goes_on(
     with folders.held(*(jobs[name] for name in folders.LIVING)):
         tab = await open_tab()
         await tab.open(web.url)
-        await tab.until_shown("Luthier")
+        await tab.until_shown("halting")  # the list has been read
         await tab.write(_KEY_OF["runs"] + "/pirate")
         await tab.until(lambda: "halting" not in tab.screen.text, "filtered list")
         await tab.press("enter", "enter")

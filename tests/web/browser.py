@@ -1,5 +1,5 @@
-"""Headless Chromium, driven over its DevTools protocol: what a person does with `luthier web`, and what
-the page shows.
+"""Headless Chromium, driven over its DevTools protocol: what a person does with `luthier web`, and
+what the page shows.
 
 What the terminal in the page shows is drawn on a canvas. Its text is read from what the websocket
 brings, its colours from pictures.
@@ -112,6 +112,8 @@ class Tab:
                     self.console.append(details["entry"]["text"])
                 case "Runtime.exceptionThrown":
                     self.console.append(str(details["exceptionDetails"]))
+                case _:
+                    pass
 
     async def call(self, method: str, **parameters: Any) -> Any:
         number = next(self._numbers)

@@ -1,8 +1,9 @@
-"""`luthier web` in a real Chromium: the app is drawn, a run's chart moves, two models are asked, and
-nothing comes from elsewhere."""
+"""`luthier web` in a real Chromium: the app is drawn, a run's chart moves, two models are asked,
+and nothing comes from elsewhere."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import time
@@ -92,8 +93,9 @@ async def test_another_sites_page_reaches_nothing(web: Web, open_tab: Open) -> N
     await tab.until_shown("Luthier")
     with serving() as other:
         await tab.open(f"{other.origin}/")
+        address = f"{web.origin.replace('http', 'ws')}/ws?width=80&height=24"
         socket = f"""new Promise(resolve => {{
-            const socket = new WebSocket('{web.origin.replace("http", "ws")}/ws?width=80&height=24');
+            const socket = new WebSocket('{address}');
             socket.onopen = () => resolve('open'); socket.onerror = () => resolve('refused');
         }})"""
         assert await tab.value(socket) == "refused"
@@ -105,7 +107,7 @@ async def test_a_runs_chart_moves_while_the_run_goes_on(
     with folders.held(*(jobs[name] for name in folders.LIVING)):
         tab = await open_tab()
         await tab.open(web.url)
-        await tab.until_shown("Luthier")
+        await tab.until_shown("halting")  # the list has been read
         await tab.write(_KEY_OF["runs"] + "/pirate")
         await tab.until(lambda: "halting" not in tab.screen.text, "filtered list")
         await tab.press("enter", "enter")
@@ -169,8 +171,10 @@ async def test_a_window_that_changes_its_size_is_filled(web: Web, open_tab: Open
             mobile=False,
         )
         # letters of about 9 by 21 pixels; the header ends at the right edge, the footer is last
-        columns, rows = width // 10, height // 21
-        await tab.until(lambda: _near(tab.screen.size, (columns, rows)), "size")
+        ends = time.monotonic() + 20
+        while not _near(tab.screen.size, (width // 10, height // 21)):
+            assert time.monotonic() < ends
+            await asyncio.sleep(0.05)
         await tab.until(lambda: _fills(tab.screen), f"{width} by {height}")
 
 

@@ -56,8 +56,8 @@ async def test_no_route_answers_without_the_token(web: Web, method: str) -> None
     cookies = {f"luthier-{web.origin.rpartition(':')[2]}": "wrong"}
     async with aiohttp.ClientSession() as session:
         for route in ROUTES:
-            for extra in ({}, {"cookies": cookies}):
-                async with session.request(method, web.origin + route, **extra) as answer:
+            for sent in ({}, cookies):
+                async with session.request(method, web.origin + route, cookies=sent) as answer:
                     assert answer.status in (401, 403), route
                     assert "Set-Cookie" not in answer.headers
     assert not apps_of(web)

@@ -1,5 +1,5 @@
-"""The app behind one browser tab: `python -P -m tui.web.app_process`, started by the web server with
-pipes for its terminal (Textual's WebDriver). It ends with the server."""
+"""The app behind one browser tab: `python -P -m tui.web.app_process`, started by the web server
+with pipes for its terminal (Textual's WebDriver). It ends with the server."""
 
 from __future__ import annotations
 

@@ -116,11 +116,15 @@ class WebServer(Server):
         width, height = (_cells(request, name) for name in ("width", "height"))
         tab = web.WebSocketResponse(heartbeat=_HEARTBEAT)
         await tab.prepare(request)
+
+        async def close() -> None:
+            await tab.close()
+
         app = AppProcess(
             self.command,
             write_bytes=tab.send_bytes,
             write_str=tab.send_str,
-            close=tab.close,
+            close=close,
             download_manager=self.download_manager,
         )
         self._tabs.add(tab)
@@ -158,6 +162,8 @@ async def _pass_on(tab: web.WebSocketResponse, app: AppProcess) -> None:
                 await app.focus()
             case ["blur"]:
                 await app.blur()
+            case _:
+                continue
 
 
 _MOST_CELLS = 1000  # more would cost memory and show nothing

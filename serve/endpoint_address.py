@@ -37,8 +37,8 @@ def hosted_at(
     if not is_web or parts.username or parts.password:
         raise LuthierError(
             "Not an address",
-            f"{where!r} is none for {purpose}.",
-            "It looks like https://api.openai.com/v1; no key stands in it.",
+            f"{where!r} is not an address for {purpose}.",
+            "It looks like https://api.openai.com/v1, without a key.",
         )
     key_variable = next(iter(key_variables), "")
     return HostedEndpoint(purpose, where, "" if key_file else key_variable, key_file)

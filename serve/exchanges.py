@@ -63,7 +63,7 @@ class LoggedRequest:
                 return _messages(request, answer)
         except (foreign_json.Damaged, LookupError, TypeError, AttributeError) as error:
             raise NoExchange("unreadable", f"the log has not all of it ({error})") from None
-        raise NoExchange("no_chat", f"a request to {route} is no chat")
+        raise NoExchange("no_chat", f"a request to {route} is not a chat")
 
 
 def log_files(server_folder: Path) -> list[Path]:
@@ -147,7 +147,7 @@ def _text(content: Any) -> str:
     if isinstance(content, str):
         return content
     if any(block.get("type") != "text" for block in content):
-        raise NoExchange("no_chat", "it has content that is no text")
+        raise NoExchange("no_chat", "it has content that is not text")
     return "\n".join(block["text"] for block in content)
 
 

@@ -56,7 +56,7 @@ def _read(path: Path) -> Theme:
     for key in content:
         if key not in _KEYS:
             raise _Unusable(
-                f"{key!r} is no key of a theme. {did_you_mean(key, _KEYS)}".rstrip(" .")
+                f"{key!r} is not a key of a theme. {did_you_mean(key, _KEYS)}".rstrip(" .")
             )
     for key in _COLOURS:
         if key in content:
@@ -79,7 +79,7 @@ def _check_colour(key: str, text: object) -> None:
     try:
         Color.parse(text if isinstance(text, str) else "")
     except ColorParseError:
-        raise _Unusable(f'{key} is no colour: {text!r}. Colours read "#e2a458" or "red"') from None
+        raise _Unusable(f'{key} is not a colour: {text!r}. Colours read "#e2a458" or "red"') from None
 
 
 def _check_variables(variables: Any) -> None:
@@ -89,7 +89,7 @@ def _check_variables(variables: Any) -> None:
     for key, text in variables.items():
         if key not in _variable_names():
             hint = did_you_mean(key, _variable_names())
-            raise _Unusable(f"{key!r} is no variable of a theme. {hint}".rstrip(" ."))
+            raise _Unusable(f"{key!r} is not a variable of a theme. {hint}".rstrip(" ."))
         if not key.endswith("-style"):
             _check_colour(key, text)
             continue
@@ -98,7 +98,7 @@ def _check_variables(variables: Any) -> None:
         except StyleSyntaxError:
             style = Style(color="red")
         if style.color is not None or style.bgcolor is not None or style.link is not None:
-            raise _Unusable(f'{key} is no text style: {text!r}. Styles read "bold" or "underline"')
+            raise _Unusable(f'{key} is not a text style: {text!r}. Styles read "bold" or "underline"')
 
 
 @cache

@@ -166,7 +166,7 @@ def _leave_out_repeated(exchanges: list[_Exchange], filters: Filters) -> frozens
         for length in range(1, len(exchange.context)):
             part = first_of.get(exact_digest(exchange.context[:length], exchange.tools))
             if part is not None and part.entry.state != "dropped":
-                part.drop("chained", f"row {exchange.entry.row} goes on from it")
+                part.drop("chained", f"row {exchange.entry.row} continues it")
     return frozenset(first_of)
 
 

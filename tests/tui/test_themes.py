@@ -99,14 +99,14 @@ async def test_a_theme_is_shown_while_the_cursor_is_on_it(home: Path) -> None:
     [
         ("primary = ", "Invalid value"),
         ("dark = true", "it needs the colour `primary`"),
-        ('primary = "amber-ish"', "primary is no colour: 'amber-ish'"),
+        ('primary = "amber-ish"', "primary is not a colour: 'amber-ish'"),
         ('primray = "#fff"', "Did you mean primary?"),
         ('primary = "#fff"\ndark = "yes"', "dark is true or false"),
         ('primary = "#fff"\nname = "nord"', "another theme named 'nord'"),
         ('primary = "#fff"\nvariables = 3', "variables is a table"),
         ('primary = "#fff"\n[variables]\nborder-blured = "red"', "Did you mean border-blurred"),
-        ('primary = "#fff"\n[variables]\nborder = "red; x"', "border is no colour"),
-        ('primary = "#fff"\n[variables]\nlink-style = "loud"', "link-style is no text style"),
+        ('primary = "#fff"\n[variables]\nborder = "red; x"', "border is not a colour"),
+        ('primary = "#fff"\n[variables]\nlink-style = "loud"', "link-style is not a text style"),
     ],
 )
 async def test_a_users_theme_that_is_broken_is_named_once(

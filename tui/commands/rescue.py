@@ -96,7 +96,7 @@ from workshop.rescue.training import train_on
     "--beside", metavar="RUN", default="", help="Then report how near this run comes to MODEL."
 )
 @click.option("--plan", "only_plan", is_flag=True, help="Show what it would ask and cost.")
-@click.option("--detach", is_flag=True, help="Do not wait: the job goes on by itself.")
+@click.option("--detach", is_flag=True, help="Do not wait: the job keeps running by itself.")
 @json_option
 def rescue(
     model: str,
@@ -129,8 +129,9 @@ def rescue(
     """Ask a hosted model that will be switched off everything in a file, and keep its answers as
     data.
 
-    Answers are cached as they come: interrupted, the same command goes on where it was, and asks
-    nothing twice. --train trains a local model on them; --beside reports how near one comes.
+    Answers are cached as they arrive: after an interruption, the same command continues where it
+    stopped, and asks nothing twice. --train trains a local model on them; --beside reports how near
+    one comes.
     """
     if (prompts is None) == (data is None):
         raise click.UsageError("Give --prompts FILE, or --data FILE.")
@@ -244,7 +245,7 @@ def _followed(job: Job, order: Order) -> dict[str, Any]:
         state = follow_job(job, f"Asking {order.model}", lambda state: isinstance(state, Done))
     except KeyboardInterrupt:
         talk.print(
-            f"{job.id} goes on. `luthier log -f {job.id}` follows it, `luthier stop {job.id}`"
+            f"{job.id} keeps running. `luthier log -f {job.id}` follows it, `luthier stop {job.id}`"
             " stops it."
         )
         raise
@@ -260,7 +261,7 @@ def _tell(order: Order, result: dict[str, Any]) -> None:
     if result["at_ceiling"]:
         say_warning(
             f"{result['left']:,} questions are left: one more might exceed"
-            f" {order.ceiling.in_words}. The same command with a higher ceiling goes on."
+            f" {order.ceiling.in_words}. The same command with a higher ceiling continues."
         )
     if result["refused"] or result["failed"]:
         say_warning(

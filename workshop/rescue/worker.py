@@ -48,7 +48,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
             outcome.over.title,
             f"{outcome.over.message.rstrip('.')}. {outcome.answered:,} of {len(questions):,}"
             f" questions are answered, and the answers are kept in {order.out}.",
-            f"{outcome.over.hint} The same command goes on from there.".strip(),
+            f"{outcome.over.hint} The same command continues from there.".strip(),
         )
     if context.stopping.is_set():
         return None

@@ -26,8 +26,8 @@ def hosted_at(
             meant = did_you_mean(where, [hosted.name for hosted in endpoints])
             raise LuthierError(
                 "No such endpoint",
-                f"config.toml names no endpoint {where!r}.",
-                f"{meant}`luthier endpoints add {where} URL` names it.",
+                f"config.toml has no endpoint named {where!r}.",
+                f"{meant}`luthier endpoints add {where} URL` adds it.",
             )
         if not key_variables and not key_file:
             return configured

@@ -79,7 +79,9 @@ def _check_colour(key: str, text: object) -> None:
     try:
         Color.parse(text if isinstance(text, str) else "")
     except ColorParseError:
-        raise _Unusable(f'{key} is not a colour: {text!r}. Colours read "#e2a458" or "red"') from None
+        raise _Unusable(
+            f'{key} is not a colour: {text!r}. Colours read "#e2a458" or "red"'
+        ) from None
 
 
 def _check_variables(variables: Any) -> None:
@@ -98,7 +100,9 @@ def _check_variables(variables: Any) -> None:
         except StyleSyntaxError:
             style = Style(color="red")
         if style.color is not None or style.bgcolor is not None or style.link is not None:
-            raise _Unusable(f'{key} is not a text style: {text!r}. Styles read "bold" or "underline"')
+            raise _Unusable(
+                f'{key} is not a text style: {text!r}. Styles read "bold" or "underline"'
+            )
 
 
 @cache

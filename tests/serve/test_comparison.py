@@ -191,7 +191,7 @@ def test_where_the_judge_is_and_which_key_it_gets(monkeypatch: pytest.MonkeyPatc
     for text, reason in (
         ("model", "not MODEL@URL"),
         ("m@nowhere", "has no endpoint"),
-        ("m@ftp://x", "is not an address of a judge"),
+        ("m@ftp://x", "is not an address for a judge"),
     ):
         with pytest.raises(LuthierError, match=reason):
             judge_at(text, None)

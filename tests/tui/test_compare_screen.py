@@ -118,7 +118,7 @@ async def test_a_damaged_report_says_so_and_cannot_be_opened(made: dict[str, Job
     app = LuthierApp("compare")
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        await until(pilot, lambda: "no report of a comparison" in pane(app))
+        await until(pilot, lambda: "not the report of a comparison" in pane(app))
         await pilot.press("enter")
         assert isinstance(app.screen, CompareScreen)
 

@@ -94,7 +94,7 @@ async def test_what_cannot_be_used_is_shown_and_the_default_holds(home: Path) ->
         assert isinstance(app.screen, PathModal) and "No such file" in screen_text(app)
         app.screen.query_one(Input).value = str(script)
         await pilot.press("enter")
-        await until(pilot, lambda: "tools is no table" in screen_text(app))
+        await until(pilot, lambda: "tools is not a table" in screen_text(app))
         assert stored(home)["tools"] == 3
 
 

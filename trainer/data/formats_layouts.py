@@ -43,15 +43,16 @@ def unrecognised(rows: Sequence[Row], nearest: str, asked: str) -> LuthierError:
     """The error for rows of no known format, or not of the one asked for. `nearest` is a sentence
     on the format that has most parts."""
     names = list(dict.fromkeys(str(column) for row in rows for column in row))[:_COLUMNS]
-    columns = ", ".join(f"`{name[:40]}`" for name in names) or "no column"
+    listed = ", ".join(f"`{name[:40]}`" for name in names)
+    columns = f"The rows have the columns {listed}" if names else "The rows have no columns"
     contents = "; ".join(
         f"`{name[:40]}` holds {_holding([row[name] for row in rows if name in row])}"
         for name in names
     )
     summary = (
-        f"No row looks like {asked}. The rows have the columns {columns}."
+        f"No row looks like {asked}. {columns}."
         if asked
-        else f"The rows have the columns {columns}, which match no known format."
+        else f"{columns}{', which match' if names else ', and match'} no known format."
     )
     layout, remedy = _near_layout(rows)
     message = " ".join(

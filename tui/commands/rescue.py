@@ -34,7 +34,6 @@ from workshop.rescue.launch import cache_of
 from workshop.rescue.launch import rescue as start_rescue
 from workshop.rescue.order import Order, Sampling
 from workshop.rescue.questions import Question, file_hash, read_questions
-from workshop.rescue.training import train_on
 
 
 @click.command(
@@ -139,8 +138,8 @@ def rescue(
         raise click.UsageError("--all is for --data; all of --prompts is asked anyway.")
     if max_cost is not None and not (price_in or price_out):
         raise click.UsageError("--max-cost needs --price-in and --price-out, for a million tokens.")
-    if detach and (beside or base):
-        raise click.UsageError("--train and --beside wait for the answers: leave --detach out.")
+    if detach and beside:
+        raise click.UsageError("--beside waits for the answers: leave --detach out.")
     file = expanded(str(prompts or data)).absolute()
     questions = _questions(file, prompts is None, every_part, base, limit)
     order = Order(
@@ -170,7 +169,6 @@ def rescue(
         print_json({"id": job.id, "folder": order.out}) if as_json else talk.print(job.id)
         return
     result = _followed(job, order)
-    result["run"] = train_on(order, result) if base else ""
     report = {}
     if beside:
         report = beside_run(order, base_url, questions, beside, as_json)

@@ -36,7 +36,16 @@ def rescue(order: Order, base_url: str, questions: list[Question]) -> Job:
             )
     settings: dict[str, Any] = msgspec.to_builtins(order)
     name = f"rescue-{slug(order.model)[:30]}"
-    job = create(Spec("rescue", name, MODULE, settings, grace_seconds=_GRACE_SECONDS))
+    job = create(
+        Spec(
+            "rescue",
+            name,
+            MODULE,
+            settings,
+            grace_seconds=_GRACE_SECONDS,
+            starts_jobs=bool(order.base),
+        )
+    )
     try:
         write_questions(job.directory, questions)
         start(job)

@@ -14,10 +14,8 @@ from workshop.rescue.order import Order
 
 
 def train_on(order: Order, result: dict[str, Any]) -> str:
-    """The id of the run that trains; empty where answers are missing that may still come.
-
-    Whoever started the rescue starts it: what a job's worker starts ends with that job.
-    """
+    """The id of the run that it starts; empty where answers are missing that may still come.
+    `result` has the figures of a rescue."""
     if not result["rows"] or result["at_ceiling"] or result["failed"]:
         return ""
     folder = Path(order.out)

@@ -15,6 +15,7 @@ from workshop.rescue.kept import entries_of, keep
 from workshop.rescue.launch import cache_of
 from workshop.rescue.order import order_of
 from workshop.rescue.questions import stored_questions
+from workshop.rescue.training import train_on
 
 
 def main(context: WorkerContext) -> dict[str, Any] | None:
@@ -67,7 +68,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
         "rows": provenance.rows,
         "folder": order.out,
     }
-    return figures
+    return {**figures, "run": train_on(order, figures) if order.base else ""}
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from jobs.state import Done, Failed
 from serve.comparison.journal import Journal
 from tests.fakes.hostile_server import MISHAPS, HostileServer
 from tests.fakes.openai_server import FakeServer
+from tests.models.registry.made import model_folder
 from tui.commands import rescue as command
 from workshop.rescue import asking
 from workshop.rescue.asking import Asker, Outcome, is_answer
@@ -94,6 +95,23 @@ async def test_every_mishap_is_outlived_and_each_answer_is_kept_once(
         assert again.answered == COUNT and len(server.requests) == before
     texts = [entry["message"]["content"] for entry in journal.found.values()]
     assert sorted(texts) == sorted(f"ft:old says: Question number {n}" for n in range(COUNT))
+
+
+@pytest.mark.heavy
+def test_the_run_that_it_starts_outlives_it(prompts: Path, tmp_path: Path) -> None:
+    base = model_folder(tmp_path / "base")
+    with HostileServer(share=0.0, seconds=0.01) as server:
+        job = of_job(order_for(server, prompts, base=str(base)))
+        assert wait(job, 60)
+    state = job.state()
+    assert isinstance(state, Done), state
+    (run,) = all_jobs("run")
+    assert state.result["run"] == run.id
+    until(lambda: job.supervisor() is None)
+    # the folder has no weights: it ends by itself, with a reason, and nobody has ended it
+    assert wait(run, 90)
+    ended = run.state()
+    assert isinstance(ended, Failed) and ended.code == 1, ended
 
 
 @pytest.mark.heavy

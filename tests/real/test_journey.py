@@ -166,7 +166,7 @@ def test_chat_answers_from_the_command_line(tuned_server: Server) -> None:
     answers = {answer["model"]: answer["answer"] for answer in map(json.loads, lines)}
     assert in_voice(answers["captain"])
     assert not in_voice(answers["base"])
-    assert "none of" in luthier("chat", "nix", "-p", "x", status=1)
+    assert "is not one of" in luthier("chat", "nix", "-p", "x", status=1)
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +296,7 @@ def test_bad_input_on_the_command_line(tmp_path: Path, builtin_model: Path) -> N
         "train", str(tmp_path / "typo.toml"), status=1
     )
     (tmp_path / "r.toml").write_text('data = ["x.jsonl"]\n')
-    assert "x.jsonl is not there" in luthier("train", str(tmp_path / "r.toml"), status=1)
+    assert "x.jsonl does not exist" in luthier("train", str(tmp_path / "r.toml"), status=1)
     (tmp_path / "x.jsonl").write_text('{"messages": [{"role": "user"')
     assert "row 0: the file ends in the middle of a row" in luthier(
         "plan", str(tmp_path / "r.toml"), status=1

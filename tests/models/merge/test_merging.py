@@ -292,7 +292,7 @@ def test_two_merges_into_one_place(base: Path, adapter: Path, tmp_path: Path) ->
         signal.pause()
     try:
         os.read(reading, 1)
-        with pytest.raises(LuthierError, match="being made"):
+        with pytest.raises(LuthierError, match="Another job is writing"):
             merge(plan_merge(base, adapter), tmp_path / "merged")
         assert partial.exists()
     finally:

@@ -106,6 +106,10 @@ class Refused(LuthierError):
         self.status, self.code, self.retry_after = status, code, retry_after
 
 
+_BURST_SECONDS = 0.1
+"""What arrives within it was sent as one piece: its time is the network's, not the model's."""
+
+
 @dataclass(frozen=True)
 class Finished:
     """How an answer ended. Times are in seconds since the request was sent."""
@@ -118,14 +122,12 @@ class Finished:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """The speed after the first token; None for an answer too short to have one."""
-        if (
-            self.time_to_first_token is None
-            or self.completion_tokens < 2
-            or self.seconds <= self.time_to_first_token
-        ):
+        """The speed after the first token; None for an answer that is too short, or came too much
+        at once, to have one."""
+        if self.time_to_first_token is None or self.completion_tokens < 2:
             return None
-        return (self.completion_tokens - 1) / (self.seconds - self.time_to_first_token)
+        seconds = self.seconds - self.time_to_first_token
+        return None if seconds < _BURST_SECONDS else (self.completion_tokens - 1) / seconds
 
 
 async def list_cards(endpoint: Endpoint, seconds: float = 30.0) -> list[ModelCard]:

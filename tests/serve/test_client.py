@@ -48,7 +48,7 @@ async def ask(
 
 
 async def test_an_answer_streams_and_ends(server: FakeServer) -> None:
-    server.first_token_seconds = 0.1
+    server.first_token_seconds, server.tokens_per_second = 0.1, 50
     text, finished = await ask(server, "captain", Sampling(temperature=0.1, seed=7))
     assert text == "captain says: hello there, how are you today?"
     assert finished is not None
@@ -245,3 +245,13 @@ async def test_comparison_keeps_order_and_goes_on_after_an_error(server: FakeSer
     assert sorted((answer.prompt, answer.model) for answer in heard) == sorted(
         (answer.prompt, answer.model) for answer in answers
     )
+
+
+@pytest.mark.parametrize(
+    ("first", "seconds", "speed"),
+    [(0.5, 2.5, 7.5), (0.5, 0.504, None), (None, 2.0, None), (0.5, 0.5, None)],
+)
+def test_an_answer_that_came_at_once_has_no_speed(
+    first: float | None, seconds: float, speed: float | None
+) -> None:
+    assert Finished("stop", 5, 16, first, seconds).tokens_per_second == speed

@@ -59,7 +59,8 @@ def save_all(values: Mapping[str, Value]) -> None:
         if table_name:
             table = document.setdefault(table_name, tomlkit.table())
         if not isinstance(table, MutableMapping):
-            raise ValueError(f"{table_name} is not a table in {path}")  # noqa: TRY004 - of the file, not of a caller
+            # the file is wrong, not a caller's type
+            raise ValueError(f"{table_name} is not a table in {path}")  # noqa: TRY004
         if value is None:
             table.pop(key, None)
         else:

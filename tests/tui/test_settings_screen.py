@@ -22,7 +22,10 @@ from workshop import config
 
 pytestmark = pytest.mark.heavy
 
-MINE = '# mine\ntheme = "luthier-light"  # for the day\n\n[endpoints.own]\nurl = "http://a.example/v1"\n'
+MINE = (
+    '# mine\ntheme = "luthier-light"  # for the day\n\n'
+    '[endpoints.own]\nurl = "http://a.example/v1"\n'
+)
 
 
 def table(app: LuthierApp) -> RowTable:

@@ -92,12 +92,12 @@ class Tab:
 
     async def _read(self) -> None:
         async for message in self._devtools:
-            told = json.loads(message.data)
-            if "id" in told:
-                self._answers.pop(told["id"]).set_result(told)
+            answer = json.loads(message.data)
+            if "id" in answer:
+                self._answers.pop(answer["id"]).set_result(answer)
                 continue
-            details = told["params"]
-            match told["method"]:
+            details = answer["params"]
+            match answer["method"]:
                 case "Network.webSocketFrameReceived" if details["response"]["opcode"] == 2:
                     payload = base64.b64decode(details["response"]["payloadData"])
                     self.screen.feed(payload.decode(errors="replace"))

@@ -133,11 +133,11 @@ def prompt_completion(row: Row) -> Converted:
 def _without_separators(prompt: str, completion: str, row: Row) -> tuple[str, str]:
     """The texts without what older completion models needed to tell prompt, answer and end apart: a
     chat template does that."""
-    asked = _SEPARATOR.sub("", prompt)
-    if asked == prompt or not asked:
+    question = _SEPARATOR.sub("", prompt)
+    if question == prompt or not question:
         return prompt, completion
     row.repairs.append("separators")
-    return asked, _STOP_SEQUENCE.sub("", completion).removeprefix(" ")
+    return question, _STOP_SEQUENCE.sub("", completion).removeprefix(" ")
 
 
 def question_answer(row: Row) -> Converted:

@@ -39,12 +39,14 @@ def _lines(lines: list[Content], most: int, nothing: str) -> list[Content]:
 
 
 def _going_on(row: JobRow, width: int) -> Content:
-    left = "" if row.seconds_left is None else f"{number_format.short_duration(row.seconds_left)}"
+    time_left = (
+        "" if row.seconds_left is None else f"{number_format.short_duration(row.seconds_left)}"
+    )
     kind = "" if row.kind == "run" else f"{row.kind}  "
     progress = progress_content(row, 8)
     if isinstance(row.state, Queued):
         kind = ""
-    return _row(row, Content.assemble((kind, "$secondary"), progress), left, width)
+    return _row(row, Content.assemble((kind, "$secondary"), progress), time_left, width)
 
 
 def _ended(row: JobRow, width: int) -> Content:

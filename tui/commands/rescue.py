@@ -226,13 +226,16 @@ def _show_plan(order: Order, plan: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(plan)
         return
-    left = plan["questions"] - plan["answered"]
+    unanswered_count = plan["questions"] - plan["answered"]
     talk.print(
         f"{plan['questions']:,} questions for {order.model} at {plan['endpoint']};"
         f" {plan['answered']:,} are answered already."
     )
     cost = f", a cost of {plan['most_cost']:g}" if plan["most_cost"] else ""
-    talk.print(f"The other {left:,} take {plan['most_tokens']:,} tokens{cost} at the very most.")
+    talk.print(
+        f"The other {unanswered_count:,} take {plan['most_tokens']:,} tokens{cost} at the very"
+        " most."
+    )
     if order.ceiling.in_words:
         talk.print(f"It stops before it takes more than {order.ceiling.in_words}.")
     talk.print(f"The answers go to {order.out}. Nothing was asked.")

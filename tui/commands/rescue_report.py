@@ -29,19 +29,19 @@ from workshop.served_runs import adapters_named
 def beside_run(
     order: Order, base_url: str, questions: list[Question], name: str, as_json: bool
 ) -> dict[str, Any]:
-    """Ask the run and its base what the old model was asked, and write the report beside the
+    """Ask the run and its base the old model's questions, and write the report beside the
     answers."""
     base, adapters = adapters_named([name])
     run = Run.named(name.partition("@")[0])
     journal = Journal(cache_of(order.model, base_url))
     comparison = held_against(run, questions, entries_of(order, base_url, questions, journal))
     folder = Path(order.out)
-    asked = order.sampling
+    rescue_sampling = order.sampling
     sampling = Sampling(
-        0.0 if asked.temperature is None else asked.temperature,
-        1.0 if asked.top_p is None else asked.top_p,
-        asked.max_tokens,
-        asked.seed,
+        0.0 if rescue_sampling.temperature is None else rescue_sampling.temperature,
+        1.0 if rescue_sampling.top_p is None else rescue_sampling.top_p,
+        rescue_sampling.max_tokens,
+        rescue_sampling.seed,
     )
     with server_with(base, adapters, keep=False) as server:
         models = contenders(server, base, adapters)
@@ -73,7 +73,10 @@ def beside_run(
         ("new model", f"{run.id}, trained from {base}"),
         ("questions", f"{len(rows):,} that the run was not trained on, of {order.prompts}"),
         *([("left out", left_out)] if left_out else []),
-        ("sampling", ", ".join(f"{key} {value:g}" for key, value in asked.fields().items())),
+        (
+            "sampling",
+            ", ".join(f"{key} {value:g}" for key, value in rescue_sampling.fields().items()),
+        ),
     ]
     title = f"{names[1]} beside {order.model}"
     write_report(folder, facts, figures, rows, names, title)

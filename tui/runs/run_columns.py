@@ -192,7 +192,11 @@ def in_order(rows: Sequence[JobRow], order: Order) -> list[JobRow]:
         return list(rows)
     keyed = [(key(row), row) for row in rows]
     with_figure = [pair for pair in keyed if _is_figure(pair[0])]
-    with_figure.sort(key=lambda pair: pair[0], reverse=order.turned)  # type: ignore[arg-type, return-value]  # a column's keys are of one type
+    # a column's keys are of one type
+    with_figure.sort(
+        key=lambda pair: pair[0],  # type: ignore[arg-type, return-value]
+        reverse=order.turned,
+    )
     return [row for _, row in with_figure] + [row for value, row in keyed if not _is_figure(value)]
 
 

@@ -196,11 +196,11 @@ def _model(name: str, aliases: Mapping[str, str]) -> str:
     model = aliases.get(name, name)
     ready = [base.name for base in registry.list_models() if base.ready]
     if model not in ready:
-        there = ", ".join([*aliases, *ready]) or "none yet (`luthier models import builtin`)"
+        model_names = ", ".join([*aliases, *ready]) or "none yet (`luthier models import builtin`)"
         raise ApiError(
             404,
             "model_not_found",
-            f"The model {name[:200]!r} cannot be fine-tuned here. There are: {there}."
+            f"The model {name[:200]!r} cannot be fine-tuned here. There are: {model_names}."
             " `luthier api --alias NAME=MODEL` gives one the name that a program has for it.",
             "model",
         )

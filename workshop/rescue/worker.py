@@ -33,17 +33,17 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
         )
     journal = Journal(cache)
 
-    def told(outcome: Outcome) -> None:
+    def report_progress(outcome: Outcome) -> None:
         failures = outcome.failed + outcome.refused
         events.tell(context, events.Step(outcome.answered + failures, total=len(questions)))
 
     context.phase(f"asking {order.model}")
-    asker = Asker(order, endpoint, journal, context.stopping.is_set, told)
+    asker = Asker(order, endpoint, journal, context.stopping.is_set, report_progress)
     outcome = asyncio.run(asker.ask(questions))
     entries = entries_of(order, endpoint.base_url, questions, journal)
     context.phase("keeping the answers")
     provenance = keep(order, endpoint.base_url, questions, entries, outcome)
-    left = len(questions) - outcome.answered
+    unanswered_count = len(questions) - outcome.answered
     if outcome.over is not None:
         raise LuthierError(
             outcome.over.title,
@@ -59,7 +59,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
         "answered": outcome.answered,
         "refused": outcome.refused,
         "failed": outcome.failed,
-        "left": left - outcome.refused - outcome.failed,
+        "left": unanswered_count - outcome.refused - outcome.failed,
         "first_failure": outcome.first_failure,
         "at_ceiling": outcome.at_ceiling,
         "tokens_in": outcome.spent.prompt,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -20,6 +21,7 @@ from trainer.plan import plan, repair
 from trainer.plan.memory import cards
 from trainer.sweep import load_runs
 from tui.cli import luthier
+from tui.commands.train import outcome_text
 
 ROW = json.dumps(
     {
@@ -140,3 +142,20 @@ def test_what_is_neither_is_refused_in_plain_words(
 def test_one_file_needs_no_brackets(folder: Path) -> None:
     (folder / "a.toml").write_text('data = "mine.jsonl"\n')
     assert load_runs(folder / "a.toml").data == [str(folder / "mine.jsonl")]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        (
+            {"loss": 2.9661, "eval_loss": 3.0769, "steps": 6, "seconds": 60.9},
+            "eval loss 3.077, loss 2.966 after 6 steps in 1 m 01 s",
+        ),
+        (
+            {"loss": 2.9661, "eval_loss": None, "steps": 6, "seconds": 60.9},
+            "loss 2.966 after 6 steps in 1 m 01 s",
+        ),
+    ],
+)
+def test_each_loss_of_a_finished_run_has_its_own_name(result: dict[str, Any], text: str) -> None:
+    assert outcome_text(result) == text

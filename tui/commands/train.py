@@ -372,14 +372,18 @@ def _follow(job: Job) -> None:
         )
         raise
     if isinstance(state, Done):
-        loss, seconds = (
-            state.result.get("eval_loss") or state.result.get("loss") or 0.0,
-            float(state.result.get("seconds", 0)),
-        )
-        talk.print(
-            f"  loss {loss:.3f} after {state.result.get('steps')} steps in {duration(seconds)};"
-            f" serve it: luthier serve {job.id}"
-        )
+        talk.print(f"  {outcome_text(state.result)}; serve it: luthier serve {job.id}")
+
+
+def outcome_text(result: dict[str, Any]) -> str:
+    """What a finished run came to: each loss under its own name, the held-out one first."""
+    losses = [
+        f"{name} {float(result[key]):.3f}"
+        for name, key in (("eval loss", "eval_loss"), ("loss", "loss"))
+        if result.get(key) is not None
+    ]
+    seconds = duration(float(result.get("seconds", 0)))
+    return f"{', '.join(losses)} after {result.get('steps')} steps in {seconds}".strip()
 
 
 def prepare_model(recipe: Recipe) -> None:

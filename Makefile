@@ -11,7 +11,7 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE # where it is set, each of hundreds of processes would compile all of Luthier and of the tests again
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install dev demo run test check format lint types layers caps names decoding exits runs docs words fast heavy real lock lock-check clean
+.PHONY: help install dev demo run test check format lint types layers caps names decoding exits runs docs words pictures fast heavy real lock lock-check clean
 
 help:
 	@echo "make install     .venv with everything ($(SET) set), ends with luthier doctor"
@@ -20,6 +20,7 @@ help:
 	@echo "make test        checks, then fast, heavy and real tests"
 	@echo "make check       format, lint, types, layers, size caps, names, one reader of JSON and of runs, exits of text, words, docs"
 	@echo "make docs        the docs site, into build/site"
+	@echo "make pictures    the pictures of docs/, made from the app"
 	@echo "make fast        the fast tests                make heavy       those with many processes"
 	@echo "make real        the tests with real models"
 	@echo "make lock        renew locks/ from pyproject   make lock-check  prove that they resolve"
@@ -88,6 +89,9 @@ words: dev
 # The site, which fetches nothing from the network; strict, so that a link that leads nowhere fails. What the code knows must be in it.
 docs: dev
 	@echo "== docs" && $(BIN)/python tools/doc_pages.py check && NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+pictures: dev
+	@$(BIN)/python -m tools.pictures
 
 # Four processes for two cores: the screens' tests mostly wait for the app to be idle. Of tests that load the same large library in
 # their process, one process runs all: marked as a group.

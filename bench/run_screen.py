@@ -139,9 +139,10 @@ class Run(threading.Thread):
 
 
 class Terminal:
-    """The app on a pseudo-terminal; reads what it paints."""
+    """The app on a pseudo-terminal, or a program that runs it; reads what it paints."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, program: str = "", *arguments: str) -> None:
+        command = ["-c", program, *arguments] if program else ["-m", "tui.cli"]
         self.pid, self.descriptor = pty.fork()
         if self.pid == 0:
             os.environ |= {
@@ -149,7 +150,7 @@ class Terminal:
                 "COLORTERM": "truecolor",
                 "LUTHIER_HOME": str(home),
             }
-            os.execv(sys.executable, [sys.executable, "-m", "tui.cli"])
+            os.execv(sys.executable, [sys.executable, *command])
         fcntl.ioctl(self.descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", *SIZE, 0, 0))
         self.painted = b""
 

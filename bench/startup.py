@@ -1,10 +1,12 @@
-"""How long Luthier's first paint takes, against a bare Textual app with the same widgets.
+"""How long Luthier's first paint takes, of an empty home and of Runs, against a bare Textual app
+with about the same widgets.
 
     python bench/startup.py [ROUNDS]
 
-Each round starts both apps in processes of their own, in turns. A process tells the time from its
-start, imports included, to the end of the first refresh of the first screen. The ratio of the
-medians is held against the limit; the exit status is 1 above it.
+Each round starts the apps in processes of their own, in turns. A process tells the time from its
+start, imports included, to the end of the first refresh of the first screen, and the processor time
+it took. The ratios of the medians are held against the limit; the exit status is 1 above it. On a
+busy machine only the ratio of processor time means anything.
 """
 
 from __future__ import annotations
@@ -16,25 +18,27 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 LIMIT = 1.3
 CHECKOUT = Path(__file__).resolve().parent.parent
 
-# Both say when they have painted, and leave. The clock starts in the parent, just before the
+# All say when they have painted, and leave. The clock starts in the parent, just before the
 # process does.
 FIRST_PAINT = """
 import os, sys, time
 def on_ready(app):
     app.screen.call_after_refresh(painted, app)
 def painted(app):
-    os.write(1, str((time.monotonic_ns() - int(sys.argv[1])) / 1e6).encode())
+    wall, processor = time.monotonic_ns() - int(sys.argv[1]), time.process_time_ns()
+    os.write(1, f"{wall / 1e6} {processor / 1e6}".encode())
     app.exit()
 """
 
 LUTHIER = """
 from tui.app import LuthierApp
 LuthierApp.on_ready = on_ready
-LuthierApp().run(headless=True, size=(120, 40))
+LuthierApp("{start_screen}").run(headless=True, size=(120, 40))
 """
 
 BARE = """
@@ -63,40 +67,62 @@ Bare().run(headless=True, size=(120, 40))
 """
 
 
-def first_paint(program: str, home: str) -> float:
+PROGRAMS = {
+    "home": LUTHIER.format(start_screen="home"),
+    "runs": LUTHIER.format(start_screen="runs"),
+    "bare": BARE,
+}
+
+
+class Paint(NamedTuple):
     """Milliseconds from the start of a process to the first paint of its app."""
+
+    wall: float
+    processor: float
+
+
+def first_paint(program: str, home: str) -> Paint:
+    """Start it once."""
     environment = {
         **os.environ,
         "LUTHIER_HOME": home,
         "PYTHONPATH": str(CHECKOUT),
         "TEXTUAL_ANIMATIONS": "none",
     }
-    # of both alike, wherever the shell would have it
+    # of all alike, wherever the shell would have it
     environment["PYTHONPYCACHEPREFIX"] = str(Path(home) / "bytecode")
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, "-c", FIRST_PAINT + program, str(time.monotonic_ns())]
     answer = subprocess.run(
         command, env=environment, cwd=home, capture_output=True, text=True, check=True
     )
-    return float(answer.stdout)
+    return Paint(*map(float, answer.stdout.split()))
 
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 9
-    luthier, bare = [], []
+    paints: dict[str, list[Paint]] = {name: [] for name in PROGRAMS}
     with tempfile.TemporaryDirectory() as home:
-        for program in (LUTHIER, BARE):  # byte code and disk cache
+        for program in PROGRAMS.values():  # byte code and disk cache
             first_paint(program, home)
         for _ in range(rounds):
-            luthier.append(first_paint(LUTHIER, home))
-            bare.append(first_paint(BARE, home))
-    ratio = statistics.median(luthier) / statistics.median(bare)
-    print(
-        f"first paint, medians of {rounds}: luthier {statistics.median(luthier):.0f} ms, bare"
-        f" {statistics.median(bare):.0f} ms"
-    )
-    print(f"ratio {ratio:.2f} (limit {LIMIT})")
-    sys.exit(ratio > LIMIT)
+            for name, program in PROGRAMS.items():
+                paints[name].append(first_paint(program, home))
+    medians = {
+        name: Paint(*(statistics.median(times) for times in zip(*of_name, strict=True)))
+        for name, of_name in paints.items()
+    }
+    print(f"first paint, medians of {rounds}: ms, and of these on a processor")
+    for name, (wall, processor) in medians.items():
+        print(f"  {name}  {wall:5.0f}  {processor:5.0f}")
+    ratios = []
+    for name in ("home", "runs"):
+        wall, processor = (
+            mine / its for mine, its in zip(medians[name], medians["bare"], strict=True)
+        )
+        print(f"{name}: ratio {wall:.2f}, on a processor {processor:.2f} (limit {LIMIT})")
+        ratios.append(wall)
+    sys.exit(max(ratios) > LIMIT)
 
 
 if __name__ == "__main__":

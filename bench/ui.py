@@ -28,6 +28,7 @@ from bench.run_screen import Terminal
 from jobs.home import models_directory
 from tests.fakes.openai_server import FAKE_KEY
 from tests.tui import folders
+from tests.tui.lock_holder import held
 
 KILOBYTES, SHARE = 0.3, 0.01  # a second; of a core
 SCREENS = {
@@ -92,7 +93,7 @@ def idle_server() -> Iterator[None]:
             assert server.stdout is not None
             port = int(server.stdout.readline().rpartition(":")[2])
             folders.serve(jobs["captain-server"], "captain", port=port)
-            with folders.held(jobs["captain-server"]):
+            with held(jobs["captain-server"]):
                 yield
         finally:
             server.terminate()

@@ -60,13 +60,7 @@ def decode(data: bytes | str, where: object, *, lenient: bool = False) -> Any:
     try:
         encoding = "utf-8-sig" if lenient else "utf-8"
         text = data if isinstance(data, str) else data.decode(encoding)
-        return (
-            json.loads(text)
-            if lenient
-            else json.loads(
-                text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_once
-            )
-        )
+        return json.loads(text) if lenient else _STRICT.decode(text)
     except UnicodeDecodeError as error:
         raise Damaged(where, f"it is not UTF-8 (byte {error.start})") from None
     except RecursionError:
@@ -143,9 +137,15 @@ def check(values: Mapping[str, Any], types_by_name: Mapping[str, Any], where: ob
 def fits(value: Any, kind: Any) -> bool:
     """Whether a value out of JSON has this type: str, int, float (an integer, too), bool, Any,
     Literal, list, dict, a union, or of an object the types of some names."""
-    origin, inner = get_origin(kind), get_args(kind)
-    if kind is Any:
+    if kind is float:  # the plain kinds first: each line of each log of events comes here
+        return (type(value) is float and math.isfinite(value)) or fits(value, int)
+    if kind is int:
+        return type(value) is int and abs(value) < _LARGEST_INTEGER
+    if kind is Any:  # before the next question: it is a class
         return True
+    if isinstance(kind, type):
+        return isinstance(value, kind)
+    origin, inner = get_origin(kind), get_args(kind)
     if isinstance(kind, Mapping):
         return isinstance(value, dict) and all(
             fits(value[name], inside) for name, inside in kind.items() if name in value
@@ -158,11 +158,7 @@ def fits(value: Any, kind: Any) -> bool:
         return isinstance(value, list) and all(fits(item, inner[0]) for item in value)
     if origin is dict:
         return isinstance(value, dict) and all(fits(item, inner[1]) for item in value.values())
-    if kind is int:
-        return type(value) is int and abs(value) < _LARGEST_INTEGER
-    if kind is float:
-        return (type(value) is float and math.isfinite(value)) or fits(value, int)
-    return isinstance(value, kind)
+    raise TypeError(f"a value out of JSON cannot have the type {kind}")
 
 
 def type_name(value: Any) -> str:
@@ -214,3 +210,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} appears twice")
     return values
+
+
+_STRICT = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_once)
+"""Made once: `json.loads` with options makes a decoder for each text."""

@@ -203,6 +203,18 @@ def start(job: Job) -> None:
         )
 
 
+def descendants_of_own(job: Job) -> list[int]:
+    """The descendants of this process, which is the job's, but for those of other jobs that it has
+    started."""
+    descendants = processes.descendants(os.getpid())
+    if not descendants:
+        return []
+    supervisors = {other.supervisor() for other in folders() if other.id != job.id}
+    roots = [pid for pid in descendants if pid in supervisors]
+    of_others = {*roots, *(pid for root in roots for pid in processes.descendants(root))}
+    return [pid for pid in descendants if pid not in of_others]
+
+
 def left_behind(job: Job) -> list[int]:
     """Processes that the job started and that live although its supervisor is gone (it was
     killed)."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jobs.home import home
 from jobs.luthier_error import LuthierError
+from jobs.near import did_you_mean_file
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FREE_SPACE = (
@@ -56,7 +57,8 @@ def in_words(error: OSError) -> LuthierError:
         return LuthierError(title, f"{why[:1].upper()}{why[1:]}.", _OTHERWISE)
     path = Path(file_name)
     if not _in_home(path):
-        return LuthierError(title, f"{path}: {why}.", _OTHERWISE)
+        meant = did_you_mean_file(path) if error.errno == errno.ENOENT else ""
+        return LuthierError(title, f"{path}: {why}.", f"{meant}{_OTHERWISE}")
     verb = (
         "read"
         if error.errno == errno.EACCES and path.exists() and not os.access(path, os.R_OK)

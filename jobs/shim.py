@@ -21,7 +21,7 @@ from jobs import event_kinds as kinds
 from jobs import giving_way, os_errors, processes, queue, slots
 from jobs.events import EventLog
 from jobs.home import home
-from jobs.job import JOB_VARIABLE, Job, folders, submit
+from jobs.job import JOB_VARIABLE, Job, descendants_of_own, submit
 from jobs.locks import Lock
 from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
@@ -253,13 +253,9 @@ class Supervisor:
 
     def _left_running(self) -> list[int]:
         """Every process below, but for the jobs that a worker may start which go on without it."""
-        below = processes.descendants(os.getpid())
-        if not self.spec.starts_jobs:
-            return below
-        supervisors = {job.supervisor() for job in folders() if job.id != self.job.id}
-        roots = [pid for pid in below if pid in supervisors]
-        of_jobs = {*roots, *(pid for root in roots for pid in processes.descendants(root))}
-        return [pid for pid in below if pid not in of_jobs]
+        if self.spec.starts_jobs:
+            return descendants_of_own(self.job)
+        return processes.descendants(os.getpid())
 
     def _start_next(self) -> None:
         """Start the jobs that the spec names, if this one is done."""

@@ -28,6 +28,11 @@ Kind = Literal[
     "inspect",
     "prepare",
     "rescue",
+    "make",
+    "recites",
+    "drift",
+    "reproduce",
+    "guard",
 ]
 BesideServer = Literal["", "sleep", "share", "wait"]
 Preempts = Literal["", "asks", "never"]

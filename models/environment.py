@@ -10,6 +10,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from jobs.gpus import gpus
 from jobs.home import home
 from jobs.luthier_error import LuthierError
 from models.builtin import gguf_file
+from models.installation import PackageSet, fitting_set, installation
 
 _TRAINER_IMPORTS = (
     "import torch, datasets, peft; from transformers import AutoModelForCausalLM; from trl import"
@@ -36,6 +39,15 @@ _PIN = re.compile(
     r"""(?P<name>[\w.-]+)==(?P<version>[^\s;]+)\s*(?:;\s*extra\s*==\s*["'](?P<extra>\w+)["'])?"""
 )
 _DRIVER = Path("/proc/driver/nvidia/version")
+_DRIVER_COMMANDS = {
+    "ubuntu": "sudo ubuntu-drivers install",
+    "debian": "sudo apt install nvidia-driver",
+    "fedora": "sudo dnf install akmod-nvidia",
+    "rhel": "sudo dnf install nvidia-driver",
+    "arch": "sudo pacman -S nvidia",
+    "suse": "sudo zypper install nvidia-driver-G06",
+}
+_ROOMY = 10e9  # bytes
 # Their locks depend on the server's mood, and the state of a job is read from a lock.
 _NETWORK_FILESYSTEMS = frozenset(
     {
@@ -58,12 +70,13 @@ _NETWORK_FILESYSTEMS = frozenset(
 @dataclass(frozen=True)
 class Check:
     """`ok` is False when something needed is missing, None when it works but there is something to
-    know."""
+    know. `remedy` is the command to run on this very machine, where a command helps."""
 
     name: str
     ok: bool | None
     detail: str
     hint: str = ""
+    remedy: str = ""
 
 
 def checks() -> Iterator[Check]:
@@ -71,16 +84,21 @@ def checks() -> Iterator[Check]:
     with ThreadPoolExecutor(2) as pool:
         trainer = pool.submit(check_imports, "training", _TRAINER_IMPORTS)
         server = pool.submit(check_imports, "serving", _SERVER_IMPORTS)
-        yield _check_python()
-        yield _check_platform()
-        yield _check_machine()
-        yield _check_gpus()
-        yield _check_packages()
-        yield from check_home(home())
-        yield _check_builtin_model()
-        yield _check_loopback()
+        yield from quick_checks()
         yield trainer.result()
         yield server.result()
+
+
+def quick_checks() -> Iterator[Check]:
+    """Those that import nothing heavy: well under a second in all."""
+    yield _check_python()
+    yield _check_platform()
+    yield _check_machine()
+    yield _check_gpus()
+    yield _check_packages()
+    yield from check_home(home())
+    yield _check_builtin_model()
+    yield _check_loopback()
 
 
 def _check_python() -> Check:
@@ -90,6 +108,7 @@ def _check_python() -> Check:
         fits,
         f"{platform.python_version()} at {sys.executable}",
         "" if fits else "Luthier needs 3.11, 3.12 or 3.13.",
+        "" if fits else "uv python install 3.12",
     )
 
 
@@ -138,8 +157,8 @@ def _check_gpus() -> Check:
                 "GPUs",
                 None,
                 detail,
-                "The cpu set is installed, so the GPUs are not used. `make install SET=gpu`"
-                " changes that.",
+                "The cpu set is installed, so the GPUs are not used. The gpu set changes that.",
+                installation().packages("gpu"),
             )
         return Check("GPUs", True, detail)
     if driver:
@@ -147,14 +166,24 @@ def _check_gpus() -> Check:
             "GPUs",
             None,
             f"driver {driver}, but nvidia-smi lists no GPU",
-            "Run nvidia-smi to see why.",
+            "nvidia-smi says why.",
+            "nvidia-smi",
+        )
+    if _has_nvidia_card():
+        return Check(
+            "GPUs",
+            None,
+            "an NVIDIA card without a driver, so that Luthier runs on the CPU",
+            "Install the driver, then restart the machine.",
+            _driver_remedy(Path("/etc/os-release")),
         )
     if installed_set() == "gpu":
         return Check(
             "GPUs",
             None,
             "no NVIDIA driver",
-            "The gpu set needs one. `make install SET=cpu` installs the other set.",
+            "The gpu set needs one. The cpu set does without.",
+            installation().packages("cpu"),
         )
     return Check("GPUs", True, "none: small models train and run on the CPU")
 
@@ -176,6 +205,40 @@ def installed_set() -> str:
     return "gpu" if _version("vllm") else ""
 
 
+def _set_to_install() -> PackageSet:
+    """The set that is here, else the one that this machine is for."""
+    match installed_set():
+        case "cpu":
+            return "cpu"
+        case "gpu":
+            return "gpu"
+        case _:
+            return fitting_set()
+
+
+def _has_nvidia_card() -> bool:
+    """Whether the machine has a display or compute card of NVIDIA's, by the PCI bus."""
+    for device in Path("/sys/bus/pci/devices").glob("*"):
+        with suppress(OSError):
+            vendor = (device / "vendor").read_text().strip()
+            if vendor == "0x10de" and (device / "class").read_text().startswith("0x03"):
+                return True
+    return False
+
+
+def _driver_remedy(release: Path) -> str:
+    """The command that installs NVIDIA's driver on this distribution."""
+    try:
+        text = release.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    names = re.findall(r"^ID(?:_LIKE)?=\"?([^\"\n]*)", text, re.MULTILINE)
+    for name in " ".join(names).split():
+        if name in _DRIVER_COMMANDS:
+            return _DRIVER_COMMANDS[name]
+    return "xdg-open https://www.nvidia.com/drivers"
+
+
 def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
@@ -191,7 +254,8 @@ def _check_packages() -> Check:
             "packages",
             None,
             "Luthier is not installed here, so its requirements are unknown",
-            "`make install` installs it.",
+            "Install it.",
+            installation().packages(fitting_set()),
         )
     package_set = installed_set()
     pins = parse_pins(requirements, package_set or "cpu")
@@ -214,7 +278,8 @@ def compare_pins(package_set: str, pins: dict[str, str], versions: dict[str, str
             "packages",
             False,
             f"not installed: {', '.join(absent)}",
-            "`make install` installs what is missing.",
+            "Install the libraries that train and serve.",
+            installation().packages(_set_to_install()),
         )
     differing = [
         f"{name} {versions[name]} ({pin})"
@@ -226,7 +291,8 @@ def compare_pins(package_set: str, pins: dict[str, str], versions: dict[str, str
             "packages",
             None,
             f"{package_set} set, versions that differ from the tested ones: {', '.join(differing)}",
-            "`make install` installs the tested versions.",
+            "Install the tested versions, if something does not work.",
+            installation().packages(_set_to_install()),
         )
     main = ", ".join(
         f"{name} {versions[name]}"
@@ -245,29 +311,49 @@ def check_home(directory: Path) -> Iterator[Check]:
     nothing that stays."""
     existing = next(folder for folder in (directory, *directory.parents) if folder.exists())
     move = "Set LUTHIER_HOME to a folder on a local disk."
+    elsewhere = f"export LUTHIER_HOME={_local_folder()}"
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        yield Check("home", False, f"{directory} is not writable: {error.strerror}", move)
+        yield Check(
+            "home", False, f"{directory} is not writable: {error.strerror}", move, elsewhere
+        )
         return
-    kind = (
-        filesystem(existing, Path("/proc/self/mounts").read_text())
-        if Path("/proc/self/mounts").exists()
-        else "unknown"
-    )
+    kind = _kind_of(existing)
     network = kind in _NETWORK_FILESYSTEMS
     yield Check(
         "home",
         None if network else True,
         f"{directory} ({kind})",
         f"Job locks may fail on a network file system. {move}" if network else "",
+        elsewhere if network else "",
     )
     free = shutil.disk_usage(existing).free
-    is_enough, hint = True if free >= 10e9 else None, ""
-    if not is_enough:
-        hint = "The built-in model takes 0.3 GB; a run keeps checkpoints of its adapter."
-    yield Check("disk", is_enough if free >= 1e9 else False, f"{free / 1e9:.0f} GB free", hint)
+    if free >= _ROOMY:
+        yield Check("disk", True, f"{free / 1e9:.0f} GB free")
+        return
+    yield Check(
+        "disk",
+        None if free >= 1e9 else False,
+        f"{free / 1e9:.0f} GB free",
+        "The built-in model takes 0.3 GB; a run keeps checkpoints of its adapter. This lists what"
+        " takes the room.",
+        f"du -xh --max-depth=2 {shlex.quote(str(existing))} | sort -h | tail",
+    )
+
+
+def _kind_of(folder: Path) -> str:
+    mounts = Path("/proc/self/mounts")
+    return filesystem(folder, mounts.read_text()) if mounts.exists() else "unknown"
+
+
+def _local_folder() -> Path:
+    """A folder for a home that a user of this machine can write, on no network."""
+    usual = Path.home() / ".local" / "share" / "luthier"
+    existing = next(folder for folder in (usual, *usual.parents) if folder.exists())
+    is_local = _kind_of(existing) not in _NETWORK_FILESYSTEMS and os.access(existing, os.W_OK)
+    return usual if is_local else Path(f"/var/tmp/luthier-{os.getuid()}")
 
 
 def filesystem(home_folder: Path, mounts: str) -> str:
@@ -284,7 +370,13 @@ def _check_builtin_model() -> Check:
     try:
         return Check("built-in model", True, str(gguf_file()))
     except LuthierError as error:
-        return Check("built-in model", None, error.message, error.hint)
+        return Check(
+            "built-in model",
+            None,
+            error.message,
+            "Without it, runs and the demo need a model of yours.",
+            installation().builtin_model(_set_to_install()),
+        )
 
 
 def _check_loopback() -> Check:
@@ -297,6 +389,7 @@ def _check_loopback() -> Check:
             False,
             f"nothing can listen on 127.0.0.1: {error.strerror}",
             "Serving needs it.",
+            "sudo ip link set lo up",
         )
 
 
@@ -326,6 +419,7 @@ def check_imports(name: str, code: str) -> Check:
             False,
             "its libraries did not import within 5 minutes",
             "The disk or the machine may be overloaded. Try again.",
+            "luthier doctor",
         )
     if answer.returncode == 0:
         return Check(name, True, f"its libraries import in {time.monotonic() - started:.0f} s")
@@ -340,5 +434,6 @@ def check_imports(name: str, code: str) -> Check:
         name,
         False,
         detail,
-        f'`make install` may repair it. To see the whole error: {sys.executable} -P -c "{code}"',
+        f'To see the whole error: {sys.executable} -P -c "{code}"',
+        installation().packages(_set_to_install()),
     )

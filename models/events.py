@@ -10,8 +10,9 @@ of its kind, stays the plain dict that it was. docs/events.md is made from these
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast, get_args
 
 import msgspec
@@ -70,6 +71,26 @@ class Step(event_kinds.Step):
     memory_bytes: Figure = None
     """The peak of GPU memory that tensors have used so far; on a CPU, the memory of the process
     now."""
+    reward_chosen: Figure = None
+    """Of preferences: the mean reward of chosen or good answers, which is beta times how much
+    likelier they are than the reference has them."""
+    reward_rejected: Figure = None
+    """The same of rejected or bad answers."""
+    reward_margin: Figure = None
+    """By how much the chosen answers' reward is higher."""
+    reward_accuracy: Figure = None
+    """The share of pairs whose chosen answer has the higher reward."""
+    kl: Figure = None
+    """With KTO: its estimate of how far the model is from the reference, in nats an answer. With
+    distillation: the reverse KL to the teacher, in nats a token of the step's answers."""
+    sample_length: Figure = None
+    """Of distillation: the mean length of the answers that the model has written for the step, in
+    tokens."""
+    sample_stopped: Figure = None
+    """The share of these answers that end with a stop token, and not because they are too long."""
+    sampler_difference: Figure = None
+    """By how much the log-probabilities of what wrote them differ from the trainer's, in nats a
+    token (see `weight_sync`)."""
 
 
 class _Event(
@@ -209,6 +230,38 @@ class Calibrated(_Event, frozen=True, kw_only=True):
     """Bytes available."""
 
 
+class Tried(msgspec.Struct, frozen=True):
+    """One contender in the `trials` event."""
+
+    settings: str = ""
+    """Its settings in words."""
+    micro_batch: Count | None = None
+    """Conversations computed at a time."""
+    accumulation: Count | None = None
+    """Micro-batches per step."""
+    gradient_checkpointing: str = "none"
+    """Its kind of gradient checkpointing."""
+    float8: bool = False
+    """Whether products with frozen weights are in float8."""
+    tokens_per_second: float | None = None
+    """Forward and backward passes on the run's median batch; 0 if it was not measured."""
+    peak: float | None = None
+    """Bytes at the peak, on the run's longest batch; 0 on a CPU."""
+    outcome: str = ""
+    """Why it cannot be chosen; "" if it can."""
+
+
+class Trials(_Event, frozen=True, kw_only=True):
+    """Settings were tried before the first step, and the quickest one trains."""
+
+    chosen: str = ""
+    """The settings of the chosen one in words; "" if nothing was measured."""
+    seconds: float | None = None
+    """How long it took, in seconds."""
+    contenders: list[Tried] = []
+    """What was tried, the chosen one first."""
+
+
 class Eval(_Event, frozen=True, kw_only=True):
     """The held-out conversations were evaluated."""
 
@@ -294,6 +347,39 @@ class Resumed(_Event, frozen=True, kw_only=True):
     """Whether somebody forced it although something has changed."""
     differences: list[str] = []
     """What has changed since, in words."""
+
+
+class WeightSync(_Event, frozen=True, kw_only=True):
+    """A sampler has got the weights of the model that is trained, and a check has compared what it
+    holds and samples with them. A run whose check fails stops."""
+
+    step: Count
+    """Steps done before it."""
+    sampler: str = ""
+    """What samples."""
+    shared: bool = False
+    """Whether it computes with the very module that is trained, so that nothing is copied."""
+    ok: bool = True
+    """Whether the sampler has the weights, as far as all checks can say."""
+    trained: str = ""
+    """The fingerprint of the trained weights."""
+    sampled: str = ""
+    """The fingerprint of the weights that the sampler used."""
+    tokens: Count = 0
+    """Sampled tokens whose log-probabilities are compared."""
+    difference: Figure = None
+    """By how much the sampler's log-probability of a sampled token differs from the trainer's, in
+    nats, on average."""
+    bound: Figure = None
+    """The most that it may be."""
+    effect: Figure = None
+    """By how much the trained weights change the log-probability of these tokens, in nats, on
+    average; null where every weight is trained."""
+    shown: Figure = None
+    """The share of this effect that the sampler shows: 1 for the trained weights, 0 for those of
+    the base. Null where the effect is too small to measure."""
+    least: Figure = None
+    """The least that it must be."""
 
 
 class PauseRequested(_Event, frozen=True, kw_only=True):
@@ -385,12 +471,14 @@ Known = (
     | Data
     | Template
     | Calibrated
+    | Trials
     | Eval
     | Sample
     | Checkpoint
     | CheckpointRemoved
     | EarlyStop
     | Resumed
+    | WeightSync
     | PauseRequested
     | CancelRequested
     | Repair
@@ -434,9 +522,19 @@ def of_kind(events: Iterable[Mapping[str, Any]], kind: type[T]) -> list[T]:
 
 def newest(events: Sequence[Mapping[str, Any]], kind: type[T]) -> T | None:
     """The last event of a kind."""
+    return next(_backwards(events, kind), None)
+
+
+def last_of_kind(events: Sequence[Mapping[str, Any]], kind: type[T], count: int) -> list[T]:
+    """At most `count` events of one kind, the last ones, in their order."""
+    return [*islice(_backwards(events, kind), count)][::-1]
+
+
+def _backwards(events: Sequence[Mapping[str, Any]], kind: type[T]) -> Iterator[T]:
+    """The events of one kind, the last one first; each is read when it is asked for."""
     name = kind_of(kind)
     read = (typed(event) for event in reversed(events) if event["kind"] == name)
-    return next((event for event in read if isinstance(event, kind)), None)
+    return (event for event in read if isinstance(event, kind))
 
 
 def tell(context: WorkerContext, event: Known) -> None:

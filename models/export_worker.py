@@ -10,6 +10,7 @@ from typing import Any
 from jobs.worker import WorkerContext, run_worker
 from models.export.files import Parcel, pack
 from models.export.launch import ExportSettings, check_out
+from models.export.manifest import sealed
 from models.imports.copying import check_space, copy_file
 from models.imports.progress import ByteProgress, Stopped
 
@@ -19,7 +20,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     started = time.monotonic()
     settings = ExportSettings(**context.settings)
     context.phase("reading the model", seconds_left=2)
-    parcel, out = pack(settings.name, settings.what), Path(settings.out)
+    parcel, out = sealed(pack(settings.name, settings.what)), Path(settings.out)
     check_out(out, replace=settings.replace)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.{context.job.id}")

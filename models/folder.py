@@ -46,6 +46,7 @@ _TOKENIZER_PATTERNS = (
     NAMED_TEMPLATES_FOLDER,
 )
 _STOPS: dict[str, Any] = {"eos_token_id": int | list[int] | None}
+_PER_TOKEN = ("per_tok", "per_token")
 _NUMBERS = (
     "max_position_embeddings",
     "hidden_size",
@@ -113,6 +114,17 @@ class ModelFolder:
         return {**self.config, **_without_null(self.config.get("text_config") or {})}
 
     @property
+    def mixes_experts(self) -> bool:
+        """Whether it is a mixture of experts, by the number of experts that its config names."""
+        return any(
+            "experts" in key
+            and not key.endswith(_PER_TOKEN)
+            and isinstance(count, int)
+            and count > 1
+            for key, count in self.text_config.items()
+        )
+
+    @property
     def vocabulary_size(self) -> int | None:
         """How many token ids the model has a vector for: more than its tokenizer has tokens where
         the vocabulary is padded. None where the config does not say it."""
@@ -150,12 +162,20 @@ class ModelFolder:
     def eos_token_id(self) -> int | None:
         """The tokenizer's eos token, as far as its files name one that it has; the default of a
         tokenizer's class in transformers is not known here."""
+        return self._special_token_id("eos_token")
+
+    @cached_property
+    def bos_token_id(self) -> int | None:
+        """The same for its bos token."""
+        return self._special_token_id("bos_token")
+
+    def _special_token_id(self, name: str) -> int | None:
         # special_tokens_map.json counts for tokenizers saved before added_tokens_decoder was
         settings = self._tokenizer_config
         if "added_tokens_decoder" not in settings:
             settings = {**settings, **self._object("special_tokens_map.json")}
-        eos = settings.get("eos_token")
-        text = eos.get("content") if isinstance(eos, dict) else eos
+        token = settings.get(name)
+        text = token.get("content") if isinstance(token, dict) else token
         return self.token_ids.get(text) if isinstance(text, str) else None
 
     @cached_property

@@ -7,6 +7,7 @@ two files alike on purpose.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import xxhash
@@ -47,3 +48,15 @@ def file_hashes(directory: Path, *patterns: str) -> dict[str, str]:
         if path.is_file()
     }
     return {name: file_hash(directory / name) for name in sorted(names)}
+
+
+def tree_hashes(folder: Path, leaving_out: Collection[str] = ()) -> dict[str, str]:
+    """The hash of each file by its name within the folder, sorted. Hidden files (a repository's,
+    say) are no part of a model."""
+    hashes = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in name.parts)
+        if path.is_file() and not hidden and name.as_posix() not in leaving_out:
+            hashes[name.as_posix()] = file_hash(path)
+    return hashes

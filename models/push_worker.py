@@ -9,6 +9,7 @@ from typing import Any
 from jobs.worker import WorkerContext, run_worker
 from models.export.files import pack
 from models.export.launch import PushSettings
+from models.export.manifest import sealed
 from models.imports.progress import ByteProgress, Stopped
 
 _LOOK_SECONDS = 0.2
@@ -22,7 +23,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     context.phase("loading the libraries", seconds_left=3)
     from models.export.push import Pushed, push
 
-    parcel = pack(settings.name, settings.what, settings.repository)
+    parcel = sealed(pack(settings.name, settings.what, settings.repository))
     progress = ByteProgress(context)
     ended: list[Pushed | BaseException] = []
 

@@ -15,8 +15,11 @@ from jobs.near import did_you_mean
 from jobs.os_errors import in_words
 from jobs.spec import JOB_ID, Spec
 from models.builtin import BUILTIN, builtin_directory, gguf_file
+from models.builtin_blueprint import blueprint_directory
 from models.folder import ModelFolder
 from models.hub_names import HUB, hub_name, hub_name_of_path, is_url
+from models.installation import check_libraries
+from models.model_directory import is_model_directory
 from models.run_folder import MERGED_FOLDER, MODEL_FOLDER, RunFolder
 from models.weights import tensor_shapes
 
@@ -106,6 +109,27 @@ def resolve(name: str) -> Path:
     return directory
 
 
+def planned_directory(name: str) -> Path:
+    """Where a job will have the model: as `resolve`, and for the built-in model also before it is
+    prepared. The job prepares it then, as its first phase."""
+    if is_unprepared_builtin(name):
+        gguf_file()
+        return builtin_directory()
+    return resolve(name)
+
+
+def described_directory(name: str) -> Path:
+    """The folder whose config and headers tell what the model is: its own, or the blueprint of the
+    built-in model while that is not prepared."""
+    return blueprint_directory() if is_unprepared_builtin(name) else resolve(name)
+
+
+def is_unprepared_builtin(name: str) -> bool:
+    """Whether a name or a folder is the built-in model, which is yet to be prepared."""
+    is_builtin = name == BUILTIN or Path(name) == builtin_directory()
+    return is_builtin and not is_model_directory(builtin_directory())
+
+
 def _no_such_model(name: str, path: Path) -> LuthierError:
     """What a user has named instead of a model: a repository of the hub, an address, a file, a
     run."""
@@ -187,10 +211,6 @@ def display_name(directory: Path) -> str:
     )
 
 
-def is_model_directory(directory: Path) -> bool:
-    return (directory / "config.json").is_file() and any(directory.glob("*.safetensors"))
-
-
 def describe(name: str, directory: Path) -> Model:
     """What a model's own files say of it; only headers are read, no weights."""
     model = ModelFolder(directory)
@@ -228,6 +248,7 @@ def prepare_builtin() -> Job | None:
     for job in all_jobs("prepare"):
         if job.alive():
             return job
+    check_libraries("prepare the built-in model")
     gguf_file()
     return submit(Spec(kind="prepare", name=BUILTIN, module=_BUILTIN_WORKER, grace_seconds=10.0))
 

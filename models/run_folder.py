@@ -10,6 +10,7 @@ RECIPE_FILE = "recipe.toml"
 ADAPTER_FOLDER = "adapter"
 MODEL_FOLDER = "model"
 MERGED_FOLDER = "merged"
+CHAPTERS_FOLDER = "chapters"
 HELDOUT_FILE = "heldout.jsonl"
 TRAIN_FILE = "train.jsonl"
 LEDGER_FILE = "ledger.jsonl"
@@ -47,6 +48,30 @@ class RunFolder:
     def ledger(self) -> Path:
         """What became of each row of the data."""
         return self.data / LEDGER_FILE
+
+    def reference_scores(self, part: str) -> Path:
+        """What the reference of a run of preferences thinks of its train or heldout samples."""
+        return self.data / f"reference-{part}.json"
+
+    @property
+    def fingerprint(self) -> Path:
+        """What the trained weights depend on, as it was when the run began to train."""
+        return self.path / "fingerprint.json"
+
+    @property
+    def chapters(self) -> Path:
+        """The further chapters of the certificate, each a file."""
+        return self.path / CHAPTERS_FOLDER
+
+    @property
+    def first_adapter(self) -> Path:
+        """A copy of the adapter that the run started from, if it started from one."""
+        return self.path / "first-adapter"
+
+    @property
+    def sampler(self) -> Path:
+        """The adapter as a server that samples for the run has loaded it last."""
+        return self.path / "sampler"
 
     @property
     def adapter(self) -> Path:

@@ -18,7 +18,7 @@ from jobs.luthier_error import LuthierError
 from models.adapters import MustBeMerged, check_servable, read_adapter
 from models.events import Template, of_kind
 from models.folder import ModelFolder
-from models.registry import is_model_directory
+from models.model_directory import is_model_directory
 from models.run_folder import MERGED_FOLDER, MODEL_FOLDER, RunFolder
 
 
@@ -127,6 +127,11 @@ class Run:
         return self.job.spec.settings.get("device") == "gpu"
 
     @property
+    def is_certified(self) -> bool:
+        """Whether it orders a certificate once it is done."""
+        return any(order.get("kind") == "certify" for order in self.job.spec.then)
+
+    @property
     def warnings(self) -> list[str]:
         """What its plan warned of."""
         return [str(warning) for warning in self.job.spec.settings.get("warnings", [])]
@@ -204,16 +209,40 @@ class Run:
             adapter = self.adapter()
         except LuthierError as error:
             return Nothing(error)
+        reason = self.server_ignores
         try:
             check_servable(read_adapter(adapter), self.base)
         except MustBeMerged as refusal:
-            name = f"{self.id}/{MERGED_FOLDER}"
-            if is_model_directory(self.folder.merged):
-                return AsModel(name, self.folder.merged)
-            return NeedsMerge(name, refusal.message)
+            reason = refusal.message
         except LuthierError:
             return AsAdapter(adapter)
-        return AsAdapter(adapter)
+        if not reason:
+            return AsAdapter(adapter)
+        name = f"{self.id}/{MERGED_FOLDER}"
+        if is_model_directory(self.folder.merged):
+            return AsModel(name, self.folder.merged)
+        return NeedsMerge(name, reason)
+
+    @property
+    def server_ignores(self) -> str:
+        """That vLLM loads its adapter and answers as the base does, as a sentence; "" if its
+        certificate does not say so, or speaks of files that have changed since."""
+        from models import certificate  # it is made of runs
+
+        try:
+            written = certificate.read(self.folder.path)
+        except LuthierError:
+            return ""
+        if (
+            written is None
+            or not written.ignored_by_server
+            or certificate.touched_since(written.files)
+        ):
+            return ""
+        return (
+            f"vLLM loads the adapter of {self.id} but ignores it: the answers are the base model's"
+            " (see the check adapter effect, vLLM in the certificate)."
+        )
 
     @cached_property
     def trained_stops(self) -> list[int] | None:
@@ -235,6 +264,17 @@ def model_of(job: Job) -> str:
     """The model that a job of any kind is about, by its name; "" if its settings name none."""
     settings = job.spec.settings
     return str(settings.get("model") or settings.get("base_name", ""))
+
+
+def run_of(job: Job) -> Job | None:
+    """The run that a job of another kind is about; None if it names none, or that one is gone."""
+    run = job.spec.settings.get("run")
+    if not run:
+        return None
+    try:
+        return find(Path(run).name, "run")
+    except LuthierError:
+        return None
 
 
 def one_base(runs: Iterable[Run]) -> Run:

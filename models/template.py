@@ -1,8 +1,8 @@
 """A model's chat template and tokenizer, applied as vLLM's server applies them.
 
-vLLM parses the arguments of tool calls into objects, gives reasoning under both of its names, and
-wraps content into parts for templates that loop over parts. What is rendered here is rendered the
-same way, so that training sees what serving will show.
+vLLM parses the arguments of tool calls into objects, gives reasoning under both of its names, wraps
+content into parts for templates that loop over parts, and declares of a tool what OpenAI's API
+knows. What is rendered here is rendered the same way, so that training sees what serving will show.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Message = Mapping[str, Any]
 _PLAIN_KEYS = {"role", "content"}
 REASONING_KEYS = ("reasoning_content", "reasoning")
+# What vLLM declares of a tool, in its order, and what only where it is set.
+_DECLARED_KEYS = ("name", "description", "parameters")
+_OPTIONAL_KEYS = ("strict", "defer_loading")
 _ANY_TOOLS: list[dict[str, Any]] = [{"type": "function", "function": {"name": "tool"}}]
 
 
@@ -127,7 +130,7 @@ class Template:
             with bounded():
                 rendered, _ = self._render(
                     conversations=[served],
-                    tools=tools or None,
+                    tools=[_served_tool(tool) for tool in tools or []] or None,
                     chat_template=source,
                     add_generation_prompt=prompt,
                     **self._variables,
@@ -195,3 +198,14 @@ def _served_call(call: dict[str, Any]) -> dict[str, Any]:
         except Damaged as error:
             raise TemplateRefusal(f"{error.where} are not JSON: {error.reason}") from None
     return {**call, "function": {**function, "arguments": arguments}}
+
+
+def _served_tool(tool: dict[str, Any]) -> dict[str, Any]:
+    """A template may write a tool as JSON: what it lacks is null then, and what OpenAI's API does
+    not know is left out."""
+    declared = tool["function"]
+    function = {key: declared.get(key) for key in _DECLARED_KEYS}
+    for key in _OPTIONAL_KEYS:
+        if declared.get(key) is not None:
+            function[key] = declared[key]
+    return {"type": "function", "function": function}

@@ -32,7 +32,8 @@ async def ask_all(
     at_once: int = 8,
 ) -> list[Answer]:
     """Ask each model each prompt. The answers come back by prompt, then by model; `on_answer` hears
-    of each as it is complete.
+    of each as it is complete. All prompts of a model are asked before those of the next: on a CPU,
+    vLLM takes half as long again for a batch in which base and adapters are mixed.
 
     A question that fails is an answer with an error: the others go on.
     """
@@ -46,12 +47,12 @@ async def ask_all(
         return answer
 
     async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(ask_one(index, model))
-            for index in range(len(prompts))
+        tasks = {
+            (index, model): group.create_task(ask_one(index, model))
             for model in models
-        ]
-    return [task.result() for task in tasks]
+            for index in range(len(prompts))
+        }
+    return [tasks[index, model].result() for index in range(len(prompts)) for model in models]
 
 
 async def _ask(

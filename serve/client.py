@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs import foreign_json
 from jobs.luthier_error import LuthierError
+from models.endpoints import Endpoint as Endpoint
 
 if TYPE_CHECKING:
     import ssl
@@ -29,20 +30,6 @@ ChatMessage = dict[str, Any]
 # connection.
 _CONNECT_SECONDS, _READ_SECONDS = 5.0, 600.0
 _LONGEST_EVENT = 16_000_000  # bytes
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """A server and the key to it. `base_url` is without `prefix`; a `hosted` one is somebody
-    else's: the system's proxies apply."""
-
-    base_url: str
-    key: str
-    prefix: str = "/v1"
-    hosted: bool = False
-
-    def __repr__(self) -> str:
-        return f"Endpoint({self.base_url!r})"  # a key is never printed
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from jobs.luthier_error import LuthierError
 from jobs.near import did_you_mean
+from models.endpoints import HostedEndpoint, hosted_endpoints
 from serve.client import Endpoint
-from serve.endpoints import HostedEndpoint, hosted_endpoints
 from serve.servers import running_servers
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")

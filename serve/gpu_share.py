@@ -34,18 +34,22 @@ class GpuShare:
     why: str
 
 
-def gpu_share(gpus: Sequence[Gpu], asked_share: float, needed: Needed, context: int) -> GpuShare:
+def gpu_share(
+    gpus: Sequence[Gpu], asked_share: float, needed: Needed, context: int, beside_bytes: int = 0
+) -> GpuShare:
     """The share of each of these GPUs. LuthierError if a model with one conversation of `context`
-    tokens does not fit into what is free."""
+    tokens does not fit into what is free.
+
+    `beside_bytes` are left to somebody who will take and free them while vLLM starts, so that
+    vLLM may not measure what is left.
+    """
     tightest = min(gpus, key=lambda gpu: gpu.free / gpu.total)
+    free = tightest.free - beside_bytes
     fixed = needed.fixed_bytes // len(gpus) + _WORKING_BYTES
     conversation_bytes = needed.cache_bytes_per_token * context // len(gpus)
-    partly = tightest.free < asked_share * tightest.total + _SPARE_BYTES
-    share = (
-        math.floor(100 * (tightest.free - _SPARE_BYTES) / tightest.total) / 100
-        if partly
-        else asked_share
-    )
+    partly = beside_bytes > 0 or free < asked_share * tightest.total + _SPARE_BYTES
+    left = math.floor(100 * (free - _SPARE_BYTES) / tightest.total) / 100
+    share = min(asked_share, left) if partly else asked_share
     room = int(share * tightest.total) - fixed
     if room < conversation_bytes:
         raise _no_room(tightest, share, fixed, conversation_bytes, context, partly)

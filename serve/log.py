@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from jobs.files import tail_lines
@@ -37,6 +38,14 @@ _SECOND_HAND = (
     "WorkerProc initialization failed",
     "EngineCore encountered an issue",
     "Worker failed with error",
+)
+# pydantic says why in the line below the error; here, only that a module of vLLM's failed.
+_BELOW = "validation error"
+_UNINSPECTED = "failed to be inspected"
+_MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
+# What a forked engine says where the process that it was forked from has touched the GPU.
+_FORK_FAULT = re.compile(
+    r"Cannot re-initialize CUDA in forked subprocess|CUDA error: initialization error"
 )
 _PREFIX = re.compile(r"\(\w+ pid=\d+\) (INFO|WARNING|ERROR) [\d-]+ [\d:]+ \[[\w.]+:\d+\] ?")
 # Lines that tell nothing of why: the bodies of tracebacks, the list of routes, what a C++ library
@@ -72,17 +81,41 @@ class Phases:
         return phases
 
 
+def is_second_hand(words: str) -> bool:
+    """Whether they only say that another process failed."""
+    return any(bystander in words for bystander in _SECOND_HAND)
+
+
 def root_cause(log: Path, offset: int) -> str | None:
     """The error that ended vLLM: of the errors in the log since `offset` that are not second-hand,
     the last."""
+    for line, below in reversed(list(pairwise([*_lines_since(log, offset), ""]))):
+        error = _CAUSE.search(line)
+        if error is None or is_second_hand(line):
+            continue
+        if _BELOW not in line:
+            return f"{error[1]}: {error[2]}"
+        if _UNINSPECTED not in below:
+            return f"{error[1]}: {below.partition(' [type=')[0].strip() or error[2]}"
+    return None
+
+
+def missing_module(cause: str) -> str:
+    """The module that vLLM could not import, if that is the cause; else ""."""
+    missing = _MISSING_MODULE.search(cause)
+    return missing[1] if missing else ""
+
+
+def died_of_fork(log: Path, offset: int) -> bool:
+    """Whether the log since `offset` says that the engine could not use the GPU because it was
+    forked."""
+    return any(map(_FORK_FAULT.search, _lines_since(log, offset)))
+
+
+def _lines_since(log: Path, offset: int) -> list[str]:
     with log.open("rb") as file:
         file.seek(max(offset, log.stat().st_size - _LOG_BYTES))
-        lines = file.read().decode("utf-8", errors="replace").splitlines()
-    for line in reversed(lines):
-        error = _CAUSE.search(line)
-        if error is not None and not any(words in line for words in _SECOND_HAND):
-            return f"{error[1]}: {error[2]}"
-    return None
+        return file.read().decode("utf-8", errors="replace").splitlines()
 
 
 def last_words(log: Path, count: int = 10) -> list[str]:

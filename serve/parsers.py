@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.folder import ModelFolder
+from models.model_directory import has_config
 
 NONE = "none"
 """What a user says to have no parser."""
@@ -62,6 +63,9 @@ _REASONING: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
 def parsers(base: Path) -> tuple[Parser, Parser]:
     """For tool calls and for reasoning, as far as the model's family is known."""
     model = ModelFolder(base)
+    if not has_config(base):  # the built-in model, which a run prepares first
+        unknown = Parser("", "the model is not prepared yet")
+        return unknown, unknown
     kind = str(model.config.get("model_type") or model.text_config.get("model_type") or "")
     return (
         _first(_TOOLS, kind, model.tool_template or "", "tool calls"),

@@ -44,6 +44,7 @@ class ServerPlan:
     base model's.
     `reasons` say, by the name of a field, why it is so; `notes`, by the name of an adapter, what a
     person should know of it. Web pages of `allowed_origins` may ask the server.
+    `kept_by` is the id of the certificate that has started it (serve.keeping); empty for others.
     """
 
     base: Path
@@ -71,6 +72,9 @@ class ServerPlan:
     reasons: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     allowed_origins: list[str] = field(default_factory=list)
+    why_no_adapters: str = ""
+    """Why the server takes no adapters, "" if it does: vLLM then starts without its LoRA."""
+    kept_by: str = ""
 
     @property
     def names(self) -> list[str]:

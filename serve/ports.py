@@ -35,7 +35,7 @@ def choose_port(
         if requested in promised or not _is_vacant(host, requested):
             raise port_taken(host, requested)
         return requested
-    last = _last_port(port_file)
+    last = last_port(port_file)
     if last is not None and last not in promised and _is_vacant(host, last):
         return last
     while (port := free_port(host)) in promised:
@@ -107,7 +107,8 @@ def remember_port(port: int, port_file: str = SERVER_PORT_FILE) -> None:
     write_atomic(home() / port_file, f"{port}\n")
 
 
-def _last_port(port_file: str) -> int | None:
+def last_port(port_file: str = SERVER_PORT_FILE) -> int | None:
+    """The port of the last server, which its clients know."""
     try:
         port = int((home() / port_file).read_text())
     except (FileNotFoundError, ValueError):

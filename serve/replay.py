@@ -4,7 +4,7 @@ again beside the answers that they have."""
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ class ScriptTurn:
     system: str | None = None
     tools: tuple[dict[str, Any], ...] = ()
     source: dict[str, Any] | None = None
+    columns: dict[str, Any] = field(default_factory=dict)
+    """What else the file says of the conversation."""
 
     @property
     def prompt(self) -> str:
@@ -42,7 +44,8 @@ def read_scripts(path: Path) -> list[Script]:
     scripts: dict[str, Script] = {}
     for conversation in read_conversations(path):
         tools = tuple(conversation.tools or ())
-        script = _script(conversation.messages, tools, conversation.source)
+        turns = _script(conversation.messages, tools, conversation.source)
+        script = tuple(replace(turn, columns=conversation.columns) for turn in turns)
         if script:
             scripts.setdefault(json.dumps(conversation.messages, sort_keys=True), script)
     if not scripts:

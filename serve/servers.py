@@ -83,7 +83,7 @@ class Server:
 
     def refreshed(self) -> Server:
         """The same server with the models that it serves by now."""
-        return _read(self.job) or self
+        return read_server(self.job) or self
 
 
 def look_again(server: Server) -> None:
@@ -106,7 +106,7 @@ def running_servers() -> list[Server]:
         if isinstance(job.state(), Running | Asleep):
             # `luthier runs --all` shows it: nobody can talk to it without its server.json
             with suppress(Damaged):
-                server = _read(job)
+                server = read_server(job)
                 servers += [server] if server is not None else []
     return servers
 
@@ -134,7 +134,8 @@ def write_server(
     )
 
 
-def _read(job: Job) -> Server | None:
+def read_server(job: Job) -> Server | None:
+    """What a job's server.json says of its server, running or not; None before it is ready."""
     try:
         served = foreign.read(job.directory / SERVED, _Told)
     except FileNotFoundError:  # it began to run this instant

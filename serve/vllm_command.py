@@ -7,7 +7,9 @@ import os
 from pathlib import Path
 
 from jobs.home import home, jobs_directory
-from jobs.luthier_error import LuthierError
+from models.folder import ModelFolder
+from models.installation import not_installed
+from models.model_directory import has_config
 from serve.guard import (
     CLIENT_KEY_VARIABLE,
     CONTROL_KEY_VARIABLE,
@@ -18,6 +20,7 @@ from serve.guard import (
 from serve.key_files import client_key, control_key
 from serve.plan import GPU_MEMORY, REQUEST_LOG, ServerPlan
 from serve.traffic import LOG_CONTENT_VARIABLE, PROMPT_LOGPROBS_ALONE, REQUEST_LOG_VARIABLE
+from serve.vllm_process import START_METHOD, TOUCHES_GPU
 
 # A third key; and what would have vLLM write into its log what people say.
 _NOT_INHERITED = (
@@ -26,6 +29,8 @@ _NOT_INHERITED = (
     "VLLM_LOGGING_CONFIG_PATH",
     "VLLM_SERVER_DEV_MODE",
 )
+_OTHER_SENSES = {"vision_config", "audio_config", "thinker_config"}
+"""What the config of a model of more than text has."""
 _POLLED_ROUTES = "/health,/metrics,/v1/models,/luthier/server"
 
 
@@ -33,11 +38,7 @@ def vllm_module() -> str:
     """The module that starts vLLM's server in this interpreter, found without importing vLLM."""
     spec = importlib.util.find_spec("vllm")
     if spec is None or spec.origin is None:
-        raise LuthierError(
-            "vLLM is not installed",
-            "The package vllm is not installed in this Python environment.",
-            "`make install` installs it; `luthier doctor` lists what is missing.",
-        )
+        raise not_installed("vLLM is not installed", ["vllm"])
     entry = Path(spec.origin).parent / "entrypoints" / "launchers" / "api_server" / "entry.py"
     return (
         "vllm.entrypoints.launchers.api_server.entry"
@@ -53,6 +54,7 @@ def command(plan: ServerPlan, python: str) -> list[str]:
         python,
         "-P",
         "-m",
+        "serve.vllm_process",
         vllm_module(),
         "--model",
         str(plan.base),
@@ -68,8 +70,10 @@ def command(plan: ServerPlan, python: str) -> list[str]:
         "serve.guard.Guard",
     ]
     arguments += ["--dtype", plan.dtype, "--generation-config", plan.generation_config]
-    arguments += ["--enable-lora", "--max-lora-rank", str(plan.max_lora_rank)]
-    arguments += ["--max-loras", str(plan.max_loras), "--max-cpu-loras", str(2 * plan.max_loras)]
+    if not plan.why_no_adapters:
+        arguments += ["--enable-lora", "--max-lora-rank", str(plan.max_lora_rank)]
+        arguments += ["--max-loras", str(plan.max_loras)]
+        arguments += ["--max-cpu-loras", str(2 * plan.max_loras)]
     arguments += ["--disable-access-log-for-endpoints", _POLLED_ROUTES]
     if plan.context_length is not None:
         arguments += ["--max-model-len", str(plan.context_length)]
@@ -86,6 +90,11 @@ def command(plan: ServerPlan, python: str) -> list[str]:
             arguments += ["--cudagraph-capture-sizes", *map(str, plan.graph_sizes)]
     if plan.chat_template is not None:
         arguments += ["--chat-template", str(plan.chat_template)]
+    is_prepared = has_config(plan.base)  # the built-in model may not be, while a run is planned
+    if not is_prepared or not _OTHER_SENSES & ModelFolder(plan.base).config.keys():
+        # as training renders messages. vLLM would make parts of each for a template that can read
+        # parts, and some (Gemma 4's) write those otherwise
+        arguments += ["--chat-template-content-format", "string"]
     if plan.allowed_origins:
         # vLLM would allow all of them: the guard names those that are
         arguments += ["--allowed-origins", "[]"]
@@ -122,7 +131,7 @@ def environment(plan: ServerPlan, server_id: str) -> dict[str, str]:
         if plan.device == "cpu"
         else {}
     )
-    gpu = _memory_measured_once(plan) if plan.device == "gpu" else {}
+    gpu = {**_memory_measured_once(plan), **_start_method(plan)} if plan.device == "gpu" else {}
     # Its own routes to sleep and wake, among others that only the control key opens (serve.guard).
     sleep = {"VLLM_SERVER_DEV_MODE": "1"} if plan.sleeps else {}
     return {
@@ -145,6 +154,15 @@ def environment(plan: ServerPlan, server_id: str) -> dict[str, str]:
         "VLLM_PLUGINS": "luthier",  # no other: see serve.vllm_plugin
         "HF_HUB_OFFLINE": "1",
     }
+
+
+def _start_method(plan: ServerPlan) -> dict[str, str]:
+    """Has the engine forked, unless the user's environment says otherwise or the model needs the
+    package that a fork must do without."""
+    config = ModelFolder(plan.base).config.get("quantization_config")
+    method = config.get("quant_method") if isinstance(config, dict) else None
+    needs_package = method == TOUCHES_GPU or any(TOUCHES_GPU in word for word in plan.extra_args)
+    return {START_METHOD: os.environ.get(START_METHOD) or ("spawn" if needs_package else "fork")}
 
 
 def _memory_measured_once(plan: ServerPlan) -> dict[str, str]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from jobs import processes
+from jobs.job import descendants_of_own
 from jobs.luthier_error import LuthierError
 from jobs.worker import WorkerContext, run_worker
 from models import events
 from models.folder import ModelFolder
+from models.installation import missing_package
 from serve.client import (
     Endpoint,
     ModelCard,
@@ -27,15 +29,27 @@ from serve.client import (
     server_state,
     unload_adapter,
 )
+from serve.keeping import why_over
 from serve.key_files import control_key
-from serve.log import FIRST_PHASE, READY, Phase, Phases, last_words, root_cause
+from serve.log import (
+    FIRST_PHASE,
+    READY,
+    Phase,
+    Phases,
+    died_of_fork,
+    last_words,
+    missing_module,
+    root_cause,
+)
 from serve.plan import DRAIN_SECONDS, STOP_SECONDS, ServedAdapter, ServerPlan, run_of
 from serve.ports import port_taken, remember_port, reserved
 from serve.restarts import MOST_RESTARTS, Crash, Restarts
 from serve.servers import LOOK, ServedModel, base_url, write_server
 from serve.sleeper import Sleeper
 from serve.vllm_command import command, environment, has_compiled
+from serve.vllm_process import START_METHOD
 
+_WHOLE_OUTPUT = "The log has vLLM's whole output."
 _POLL_SECONDS = 0.2
 _RECONCILE_SECONDS = 1.0
 # a vLLM that is starting has nothing to lose, and may not listen for long
@@ -60,11 +74,15 @@ class VllmServer:
         self._slower = 1.0
         if plan.device == "gpu":
             self._slower = _GPU_START_FACTOR if has_compiled() else _COMPILING_FACTOR
+        self._variables = environment(plan, context.job.id)
+        self._child = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
         # Its output is this process's: the job's log, which outlives both.
-        self._child = subprocess.Popen(
-            command(plan, sys.executable),
+        return subprocess.Popen(
+            command(self.plan, sys.executable),
             stdin=subprocess.DEVNULL,
-            env=environment(plan, context.job.id),
+            env=self._variables,
             preexec_fn=processes.end_with_parent,
         )
 
@@ -75,10 +93,29 @@ class VllmServer:
         while not self.context.stopping.wait(_POLL_SECONDS):
             for phase in phases.read():
                 self.tell(phase)
+            if self._must_not_fork():
+                phases = self._start_again_without_fork()
             self._check_alive("while starting")
             if self._answers():
                 return True
         return False
+
+    def _must_not_fork(self) -> bool:
+        """Whether vLLM has ended because its engine was forked from a process that had touched the
+        GPU, which neither it nor serve.vllm_plugin had seen."""
+        return (
+            self._variables.get(START_METHOD) == "fork"
+            and self._child.poll() is not None
+            and died_of_fork(self.context.job.log_path, self._log_mark)
+        )
+
+    def _start_again_without_fork(self) -> Phases:
+        self._sweep()
+        self._variables[START_METHOD] = "spawn"
+        self._log_mark = self._log_size()
+        print("The forked engine could not use the GPU: vLLM starts again without a fork.")
+        self._child = self._start()
+        return Phases(self.context.job.log_path, self._log_mark)
 
     def tell(self, phase: Phase) -> None:
         self.context.phase(phase.name, seconds_left=phase.seconds_left * self._slower)
@@ -113,14 +150,16 @@ class VllmServer:
                 if model.pinned:
                     self.pin(model.id)
 
-    def watch(self, sleeper: Sleeper | None) -> None:
-        """Keep server.json true until a stop comes, and let vLLM sleep and wake. LuthierError if
-        vLLM ends."""
+    def watch(self, sleeper: Sleeper | None) -> str:
+        """Keep server.json true until a stop comes, and let vLLM sleep and wake. Why it is to end
+        by itself; empty after a stop. LuthierError if vLLM ends."""
         next_look = 0.0
         while not self.context.stopping.wait(_POLL_SECONDS):
             self._check_alive("while serving")
             if sleeper is not None:
                 self._advance(sleeper)
+            if time.monotonic() >= next_look and (reason := self._why_over()):
+                return reason
             asked = self.context.directory / LOOK
             if (time.monotonic() < next_look and not asked.exists()) or (
                 sleeper is not None and sleeper.asleep
@@ -131,6 +170,12 @@ class VllmServer:
             # busy, or just ended, which the next look at the child tells
             with contextlib.suppress(LuthierError):
                 self.reconcile()
+        return ""
+
+    def _why_over(self) -> str:
+        with contextlib.suppress(LuthierError):  # busy, or just ended
+            return why_over(self.context.directory, self.plan.kept_by, self.endpoint)
+        return ""
 
     def _advance(self, sleeper: Sleeper) -> None:
         try:
@@ -212,11 +257,15 @@ class VllmServer:
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """End what a vLLM that has ended left."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             deadline = time.monotonic() + _SWEEP_SECONDS
-            for pid in processes.descendants(os.getpid()):
+            for pid in descendants_of_own(self.context.job):
                 processes.send_signal(pid, number)
-            while processes.descendants(os.getpid()) and time.monotonic() < deadline:
+            while descendants_of_own(self.context.job) and time.monotonic() < deadline:
                 time.sleep(0.05)
 
     def _answers(self) -> bool:
@@ -226,6 +275,10 @@ class VllmServer:
         except LuthierError:
             return False
 
+    def root_cause(self) -> str | None:
+        """The error that ended vLLM, as its log has it."""
+        return root_cause(self.context.job.log_path, self._log_mark)
+
     def _log_size(self) -> int:
         return self.context.job.log_path.stat().st_size
 
@@ -234,7 +287,7 @@ class VllmServer:
         if code is None or self.context.stopping.is_set():
             return
         log = self.context.job.log_path
-        cause, words = root_cause(log, self._log_mark), "\n".join(last_words(log))
+        cause, words = self.root_cause(), "\n".join(last_words(log))
         if cause is not None and "ddress already in use" in cause:
             raise port_taken(self.plan.host, self.plan.port)
         how = (
@@ -244,7 +297,9 @@ class VllmServer:
         )
         message = "\n".join(part for part in (f"vLLM {how} {when}.", cause, words) if part)
         kind = Crash if self.served else LuthierError
-        raise kind("vLLM ended", message, "The log has vLLM's whole output.")
+        missing = missing_module(cause or "")
+        hint = f"Install it: {missing_package(missing)}" if missing else _WHOLE_OUTPUT
+        raise kind("vLLM ended", message, hint)
 
     def _model(self, card: ModelCard, pinned: list[str]) -> ServedModel:
         if card.parent is None:
@@ -285,15 +340,16 @@ class VllmServer:
         return False
 
 
-def main(context: WorkerContext) -> None:
+def main(context: WorkerContext) -> dict[str, Any] | None:
     """Serve until stopped. A vLLM that ends while it serves is started again, a few times; one that
-    does not come up is not."""
+    does not come up is not. The reason where it ends by itself."""
     plan = ServerPlan.from_json(context.settings)
     with reserved(plan.host, plan.port):
-        _serve(context, plan)
+        reason = _serve(context, plan)
+    return {"reason": reason} if reason else None
 
 
-def _serve(context: WorkerContext, plan: ServerPlan) -> None:
+def _serve(context: WorkerContext, plan: ServerPlan) -> str:
     # what vLLM leaves is this process's to end, also when the supervisor is gone
     processes.adopt_orphans()
     restarts, before = Restarts(), None
@@ -306,8 +362,8 @@ def _serve(context: WorkerContext, plan: ServerPlan) -> None:
         server = VllmServer(context, plan)
         try:
             if _brought_up(server, before):
-                server.watch(sleeper)
-            return
+                return server.watch(sleeper)
+            return ""
         except Crash as crash:
             pause = restarts.pause(time.monotonic())
             if pause is None:
@@ -330,7 +386,7 @@ def _serve(context: WorkerContext, plan: ServerPlan) -> None:
         finally:
             server.stop()
         if context.stopping.wait(pause) or (sleeper is not None and not sleeper.regain()):
-            return
+            return ""
 
 
 def _brought_up(server: VllmServer, before: VllmServer | None) -> bool:

@@ -9,9 +9,13 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("luthier", deadline=None)  # a busy machine is not a fault
+settings.load_profile("luthier")
 
 _WHOLE_FILE = re.compile(r"^pytestmark = .*\bmark\.(real|gpu|heavy)\b", re.MULTILINE)
-_SHARED = ("demo", "random_adapter")
+_SHARED = ("demo", "random_adapter", "listed_run")
 """Fixtures that take minutes to make: no two processes make one."""
 
 
@@ -44,8 +48,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs the demo stays with one process and begins, for it takes longest; then what needs
-    the server or the adapter that it has. Of the other real tests those of a file stay together,
-    for its fixtures."""
+    the server or the adapter that it has; then what needs a run of few steps. Of the other real
+    tests those of a file stay together, for its fixtures."""
     for item in items:
         if isinstance(item, pytest.Function) and item.get_closest_marker("real"):
             shared = next((name for name in _SHARED if name in item.fixturenames), item.path.stem)

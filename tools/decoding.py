@@ -24,6 +24,8 @@ MODULES = {"json", "msgspec.json"}
 ALLOWED = {
     "jobs/foreign_json.py": "the reader",
     "models/foreign.py": "the reader, for msgspec's types",
+    "models/export/llmcompressor_script.py": "in an interpreter without Luthier: a run's samples",
+    "serve/shipped/llama_cpp_script.py": "in an interpreter without Luthier: its own question",
     "trainer/data/chains.py": "its own table",
     "trainer/data/files_json.py": (
         "a user's data: JSON in pieces, each broken row told with its place"
@@ -31,6 +33,7 @@ ALLOWED = {
     "trainer/data/files_tables.py": "what it has just written itself",
     "trainer/data/formats_turns.py": "a user's data: JSON in a cell, left as text where it is none",
     "trainer/data/pipeline.py": "its own spool",
+    "trainer/data/spool.py": "its own spool",
 }
 
 

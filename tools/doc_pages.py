@@ -19,6 +19,7 @@ from trainer.key_facts import described_keys, resume_rows  # noqa: E402
 from trainer.recipe import Recipe  # noqa: E402
 from tui.cli import SECTIONS, luthier  # noqa: E402
 from tui.commands.exit_status import MEANINGS  # noqa: E402
+from tui.completion import grammar  # noqa: E402
 from tui.key_bindings import ACTIONS  # noqa: E402
 from tui.screens import PLACE_TITLES, SUMMARIES  # noqa: E402
 from tui.shared.action import Action  # noqa: E402
@@ -196,7 +197,7 @@ def current() -> dict[Path, str]:
         path = DOCS / name
         page = pages.get(path) or path.read_text(encoding="utf-8")
         pages[path] = with_region(page, region, make)
-    return pages
+    return {**pages, grammar.GRAMMAR: grammar.text(luthier)}
 
 
 def outdated() -> list[str]:
@@ -212,7 +213,7 @@ def main(arguments: list[str]) -> int:
     if arguments == ["check"]:
         names = outdated()
         for name in names:
-            print(f"docs/{name} is outdated: python tools/doc_pages.py writes it again.")
+            print(f"{name} is outdated: python tools/doc_pages.py writes it again.")
         return 1 if names else 0
     for page_path, page_text in current().items():
         page_path.write_text(page_text, encoding="utf-8")

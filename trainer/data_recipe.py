@@ -13,9 +13,10 @@ from jobs.luthier_error import LuthierError
 from models.hub_names import HUB
 from trainer.data.files import read_rows
 from trainer.data.hub import parsed
+from trainer.data_endings import DATA_ENDINGS
 from trainer.recipe import Recipe, keys, placed, read_text
 from trainer.recipe_errors import no_such_data
-from trainer.unknown_keys import DATA_ENDINGS, has_other_settings
+from trainer.unknown_keys import has_other_settings
 
 _LONGEST_NAME = 60
 _RECIPE_ENDINGS = (".toml", ".yaml", ".yml", ".py", ".ipynb", ".sh")

@@ -14,9 +14,11 @@ from jobs.job import Job, create, start
 from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from jobs.state import Alive, Done, word
-from models import certificate, registry
+from models import certificate, registry, regression_guard
+from models.installation import check_libraries
 from models.run_folder import RECIPE_FILE
 from models.runs import Run
+from trainer import first_adapter, teacher
 from trainer.plan.placement import machine
 from trainer.plan.plan import Plan, make_plan
 from trainer.recipe import Recipe, load, to_toml
@@ -46,11 +48,13 @@ def freeze(job: Job, recipe: Recipe, spec: Spec) -> None:
     """Write the recipe into the job's folder with every value written out, also the learning rate
     that its plan has chosen, and why."""
     plan = Plan.from_json(spec.settings)
+    recipe = teacher.settled(first_adapter.settled(recipe))
+    guard = recipe.guard.settled(recipe.model)
     why = [f"# {reason.text}\n" for reason in plan.reasons if reason.key == "train.learning_rate"]
     train = msgspec.structs.replace(recipe.train, learning_rate=plan.learning_rate)
     write_atomic(
         job.directory / RECIPE_FILE,
-        "".join(why) + to_toml(msgspec.structs.replace(recipe, train=train)),
+        "".join(why) + to_toml(msgspec.structs.replace(recipe, train=train, guard=guard)),
     )
 
 
@@ -81,8 +85,8 @@ def resume(job: Job, force: bool = False) -> Job:
         )
         raise LuthierError("Nothing left to do", f"{job.id} is done.", hint)
     recipe = frozen_recipe(job)
-    directory = registry.resolve(str(Run(job).base))
     if begun(job.directory) and complete_checkpoints(job.directory):
+        directory = registry.resolve(str(Run(job).base))
         # else the worker compares its own libraries
         here = Path(job.spec.python).resolve() == Path(sys.executable).resolve()
         before = recorded(job.directory)
@@ -99,21 +103,31 @@ def resume(job: Job, force: bool = False) -> Job:
 def run_spec(recipe: Recipe, sweep: dict[str, Any] | None = None) -> Spec:
     """Plan the run: the orders of its job; `sweep` binds it to others (trainer.sweep). LuthierError
     at the first thing that is wrong."""
+    check_libraries("train")
     return planned_spec(recipe, make_plan(recipe), sweep)
 
 
 def planned_spec(recipe: Recipe, plan: Plan, sweep: dict[str, Any] | None = None) -> Spec:
-    """The orders of a run's job. The certificate is made on one GPU, where the result is."""
+    """The orders of a run's job. The certificate is made on one GPU, where the result is; a guard
+    waits for it."""
     certified = recipe.certify and machine() == 0
     then = (
         [
             certificate.order(
-                recipe.name, "{job}", plan.model, Path(plan.model_directory), plan.slots[:1]
+                recipe.name,
+                "{job}",
+                plan.model,
+                Path(plan.model_directory),
+                plan.slots[:1],
+                keeps_server=plan.device == "gpu",
             )
         ]
         if certified
         else []
     )
+    if recipe.guard.after_run and machine() == 0:
+        settings = recipe.guard.settled(plan.model).settings
+        then.append(regression_guard.order(recipe.name, "{job}", plan.model, settings))
     return Spec(
         kind="run",
         name=recipe.name,

@@ -1,4 +1,5 @@
-"""Starting points: recipes known from elsewhere, by name. Light."""
+"""Starting points: recipes known from elsewhere, by name. Their names alone are
+listed at once, for a shell that completes them: what reads recipes is imported at first use."""
 
 from __future__ import annotations
 
@@ -8,11 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import tomlkit
-
 from jobs.luthier_error import LuthierError
 from jobs.near import did_you_mean
-from trainer.recipe import parse_toml
 
 _FOLDER = Path(__file__).parent / "recipes"
 
@@ -27,10 +25,14 @@ class Preset:
 
     def values(self) -> dict[str, Any]:
         """What a recipe of that text holds."""
+        from trainer.recipe import parse_toml
+
         return parse_toml(self.text, self.name)
 
     def written_for(self, model: str | None, data: Sequence[str]) -> str:
         """The text with this model and these data sets, if any are given; comments stay."""
+        import tomlkit
+
         document = tomlkit.parse(self.text)
         for key, value in (("model", model), ("data", [*data])):
             if value:

@@ -19,7 +19,9 @@ from trainer.data.policies import Policies
 from trainer.data.settings import DataSettings, Mask, Source
 from trainer.data.split import Heldout, Share
 from trainer.evaluation.settings import Evaluation
+from trainer.guard_settings import Guard
 from trainer.key_facts import described_keys, key
+from trainer.objective import Objective
 from trainer.recipe_errors import no_such_recipe, no_toml, wrong_value
 from trainer.run.trackers import Trackers
 from trainer.unknown_keys import check_keys, check_kind, other_recipe
@@ -55,6 +57,13 @@ class Lora(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             resume="never",
         ),
     ] = "all-linear"
+    experts: Annotated[
+        bool,
+        key(
+            "LoRA on each expert of a mixture of experts, too; must be merged before serving",
+            resume="never",
+        ),
+    ] = False
     rslora: Annotated[bool, key("the adapter is scaled by alpha / sqrt(r)")] = False
     dora: Annotated[
         bool, key("weight-decomposed LoRA; must be merged before serving", resume="never")
@@ -110,8 +119,8 @@ class Train(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Float8,
         key(
             "whether products with the frozen 16-bit weights are computed in float8: true (then"
-            ' `"auto"` never chooses a 4-bit base), false, or `"auto"`: if it is known to be'
-            " faster ([engines.md](engines.md#float8-products))",
+            ' `"auto"` never chooses a 4-bit base), false, or `"auto"`: if it is measured or'
+            " predicted to be faster ([engines.md](engines.md#float8-products))",
             resume="never",
         ),
     ] = "auto"
@@ -228,6 +237,15 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ]
     model: Annotated[str, key("the base model", resume="never", short="")] = "builtin"
+    start_from: Annotated[
+        str,
+        key(
+            "a run, or the folder of an adapter, from which training starts instead of a fresh"
+            " adapter; `[lora]` is then that adapter's. With DPO and KTO it is also the reference",
+            resume="never",
+            short="",
+        ),
+    ] = ""
     name: Annotated[
         str,
         key(
@@ -275,6 +293,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             resume="free",
         ),
     ] = True
+    objective: Annotated[Objective, key("what is learned from the data")] = Objective()
     train: Annotated[Train, key("")] = Train()
     lora: Annotated[Lora, key("LoRA on every linear layer but the head")] = Lora()
     tokens: Annotated[Tokens, key("tokens that the base model does not have")] = Tokens()
@@ -301,7 +320,21 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     evaluation: Annotated[
         Evaluation, key("evaluations during the run; see below", resume="free")
     ] = Evaluation()
+    guard: Annotated[
+        Guard,
+        key(
+            "what the tuned model may lose against its base ([guard.md](guard.md)); if the recipe"
+            " has this section, a guard follows the run",
+            resume="free",
+        ),
+    ] = Guard()
     trackers: Annotated[Trackers, key("experiment trackers; see below", resume="free")] = Trackers()
+
+    def check(self) -> None:
+        """LuthierError for what a section says that cannot be."""
+        self.trackers.check()
+        self.guard.check()
+        self.guard.settled(self.model)
 
     @property
     def sources(self) -> list[Source]:
@@ -317,6 +350,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             heldout=self.heldout,
             max_length=self.train.max_length,
             seed=self.train.seed,
+            scoring=self.objective.scoring,
         )
 
 
@@ -353,6 +387,12 @@ def placed(recipe: Recipe, path: Path, *, has_name: bool) -> Recipe:
     folder = path.absolute().parent
     data = [_in_folder(entry, folder) for entry in recipe.data]
     model = str(_absolute(recipe.model, folder)) if _is_path(recipe.model, folder) else recipe.model
+    start = recipe.start_from
+    if _is_path(start, folder):
+        start = str(_absolute(start, folder))
+    teacher = recipe.objective.teacher
+    if _is_path(teacher, folder):
+        teacher = str(_absolute(teacher, folder))
     template = recipe.tokens.template
     tokens = (
         recipe.tokens
@@ -360,12 +400,16 @@ def placed(recipe: Recipe, path: Path, *, has_name: bool) -> Recipe:
         else Tokens(recipe.tokens.add, str(_absolute(template, folder)))
     )
     files = [str(_in_folder(entry, folder)) for entry in recipe.heldout.files]
+    probes = [str(_absolute(entry, folder)) for entry in recipe.guard.probes]
     return msgspec.structs.replace(
         recipe,
         data=data,
         model=model,
+        start_from=start,
+        objective=msgspec.structs.replace(recipe.objective, teacher=teacher),
         tokens=tokens,
         heldout=msgspec.structs.replace(recipe.heldout, files=files),
+        guard=msgspec.structs.replace(recipe.guard, probes=probes),
         name=recipe.name if has_name else path.stem,
     )
 
@@ -392,6 +436,9 @@ def decode(values: dict[str, Any], where: str) -> Recipe:
     """A recipe of what its TOML text holds."""
     if isinstance(values.get("data"), str):
         values = {**values, "data": [values["data"]]}
+    guard = values.get("guard")
+    if isinstance(guard, dict):  # who writes the section wants one; a frozen copy has it always
+        values = {**values, "guard": {"after_run": True, **guard}}
     check_keys(values, keys(), short_names(), where)
     try:
         return msgspec.convert(values, Recipe)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from jobs.luthier_error import LuthierError
-from jobs.near import did_you_mean, near
+from jobs.near import did_you_mean_file
 from trainer.unknown_keys import instead
 
 _LISTED = "docs/recipe.md lists them."
@@ -23,26 +23,17 @@ def no_such_recipe(path: Path) -> LuthierError:
             f" {path.stem}.toml` writes it down."
         )
         return LuthierError("No such recipe", f"{path} does not exist.", hint)
-    beside = [near.name for near in path.parent.glob("*.toml")] if path.parent.is_dir() else []
-    meant = _meant_file(path, beside)
-    hint = meant or "You can start from examples/captain/recipe.toml."
+    hint = f"{did_you_mean_file(path, '*.toml')}`luthier recipes` lists recipes to start from."
     return LuthierError("No such recipe", f"{path} does not exist.", hint)
 
 
 def no_such_data(path: Path) -> LuthierError:
     """With the files beside it that are named nearly so."""
-    beside = [near.name for near in path.parent.glob("*")] if path.parent.is_dir() else []
-    hint = (
-        _meant_file(path, beside) or "Name a data file, a folder of data files, or hub:owner/name."
+    return LuthierError(
+        "No such data",
+        f"{path} does not exist.",
+        f"{did_you_mean_file(path)}Name a data file, a folder of data files, or hub:owner/name.",
     )
-    return LuthierError("No such data", f"{path} does not exist.", hint)
-
-
-def _meant_file(path: Path, beside: list[str]) -> str:
-    """The question about the files whose names are near the path's; "" without one."""
-    return did_you_mean(
-        str(path), [str(path.parent / name) for name in near(path.name, beside, 0.7)], 0
-    ).strip()
 
 
 def no_toml(text: str, error: tomllib.TOMLDecodeError, where: str) -> LuthierError:

@@ -24,12 +24,12 @@ from jobs.files import write_json
 from jobs.gpus import gpus
 from jobs.luthier_error import LuthierError
 from models.run_folder import LEDGER_FILE, RunFolder
+from trainer import teacher
 from trainer.data.files import source_files
 from trainer.data.hub import HUB
 from trainer.key_facts import Resume, described_keys
 from trainer.recipe import Recipe
 
-FINGERPRINT_FILE = "fingerprint.json"
 ORDER_FILE = "resume.json"
 
 _PACKAGES = ("luthier", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
@@ -47,6 +47,7 @@ _BLOCK, _BLOCKS = 256 << 10, 64
 
 _PARTS = {
     **dict.fromkeys(("recipe", "data", "samples", "model", "versions"), dict[str, Any]),
+    "teacher": dict[str, Any] | None,
     "template": str,
     "devices": list[str],
 }
@@ -64,7 +65,7 @@ class Changed(LuthierError):
 
 def begun(run: Path) -> bool:
     """Whether an attempt of this run has come to its training."""
-    return (run / FINGERPRINT_FILE).is_file()
+    return RunFolder(run).fingerprint.is_file()
 
 
 def fingerprint(
@@ -88,14 +89,15 @@ def fingerprint(
     )
     return {
         "recipe": _flat(msgspec.to_builtins(recipe)),
-        "data": {str(path): _identity(path) for path in data},
+        "data": {str(path): identity(path) for path in data},
         "samples": {
-            path.name: _identity(path)
+            path.name: identity(path)
             for path in sorted(RunFolder(run).data.glob("*.jsonl"))
             if path.name != LEDGER_FILE
         },
-        "model": {path.name: _identity(path) for path in model},
+        "model": {path.name: identity(path) for path in model},
         "template": _template(model_directory),
+        **_teacher(recipe),
         "versions": installed_versions() if versions is None else versions,
         "devices": sorted({gpu.name for gpu in gpus()}) or ["cpu"],
     }
@@ -114,13 +116,16 @@ def installed_versions() -> dict[str, str]:
 
 
 def write(run: Path, content: dict[str, Any]) -> None:
-    write_json(run / FINGERPRINT_FILE, content)
+    write_json(RunFolder(run).fingerprint, content)
 
 
 def recorded(run: Path) -> dict[str, Any]:
-    content = foreign_json.read_object(run / FINGERPRINT_FILE)
-    foreign_json.check({**dict.fromkeys(_PARTS), **content}, _PARTS, run / FINGERPRINT_FILE)
-    return content
+    path = RunFolder(run).fingerprint
+    content = foreign_json.read_object(path)
+    foreign_json.check({**dict.fromkeys(_PARTS), **content}, _PARTS, path)
+    # a key that is newer than the run had no other value than its default
+    usual = _flat(msgspec.to_builtins(Recipe(data=["-"])))
+    return {**content, "recipe": {**usual, **content["recipe"]}}
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -151,6 +156,8 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
             changes.append(
                 f"{'tokenizer' if name.startswith('tokenizer') else 'base model'}: {name} {how}"
             )
+    teachers = before.get("teacher") or {}, now.get("teacher") or {}
+    changes += [f"teacher: {name} {how}" for name, how in _changes(*teachers)]
     changes += [  # what was not there when it began, it does not need
         f"{name}: was {before['versions'][name]}, now {version or 'absent'}"
         for name, version in now["versions"].items()
@@ -219,6 +226,12 @@ def _source_files(source: str) -> list[Path]:
         return []  # gone
 
 
+def _teacher(recipe: Recipe) -> dict[str, Any]:
+    """The files of a teacher on this machine."""
+    files = teacher.files(recipe)
+    return {"teacher": {path.name: identity(path) for path in files}} if files else {}
+
+
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, str]]:
     gone = [(name, "is gone") for name in before if name not in now]
     new = [(name, "is new") for name in now if name not in before]
@@ -266,7 +279,7 @@ def _template(model_directory: Path) -> str:
     return digest.hexdigest()
 
 
-def _identity(path: Path) -> list[Any]:
+def identity(path: Path) -> list[Any]:
     """Size and hash. Of a large file its beginning, its end and blocks in between: a changed weight
     file differs in all of them."""
     digest = hashlib.blake2b(digest_size=16)

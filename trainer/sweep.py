@@ -51,18 +51,23 @@ class Sweep:
 def load_runs(path: Path) -> Recipe | Sweep:
     """What a recipe file asks for: one run, or with lists of values a sweep. LuthierError as by
     trainer.recipe.load, for each combination."""
-    values = parse_toml(read_text(path), str(path))
+    return runs_of(read_text(path), path, str(path))
+
+
+def runs_of(text: str, path: Path, where: str) -> Recipe | Sweep:
+    """The same of a text that stands in the place of that file; `where` names it in errors."""
+    values = parse_toml(text, where)
     has_name = "name" in values
     lists = list(_axes(values, inspect.type_info(Recipe), ()))
     if not lists:
-        return placed(decode(values, str(path)), path, has_name=has_name)
+        return placed(decode(values, where), path, has_name=has_name)
     axes = {_key(at): options for at, options in lists}
-    _check(axes, str(path))
+    _check(axes, where)
     members = []
     for combination in itertools.product(*axes.values()):
         varies = dict(zip(axes, combination, strict=True))
         recipe = placed(
-            decode(_with(values, [at for at, _ in lists], combination), str(path)),
+            decode(_with(values, [at for at, _ in lists], combination), where),
             path,
             has_name=has_name,
         )

@@ -14,14 +14,13 @@ from jobs.luthier_error import LuthierError
 from jobs.near import near
 from models.hub_names import HUB
 from trainer import other_tools
+from trainer.data_endings import DATA_ENDINGS
 from trainer.other_tools import SETTINGS, SHARED, Untranslatable
 
 Keys = dict[str, list[str]]
 """A recipe's keys by section; "" is the top level, "data" the tables of [[data]]."""
 # Below it, what is near is no longer what was meant: "save_steps" is no misspelt "base_bits".
 _CUTOFF = 0.75
-DATA_ENDINGS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".gz", ".zst", ".arrow", ".xlsx")
-"""Of files that are data by their names."""
 _LEAST_TRANSLATED = 2  # settings by which a file is taken for another tool's
 
 
@@ -79,7 +78,7 @@ def check_kind(path: Path) -> None:
         raise LuthierError(
             "A script, not a recipe",
             f"{path} is a program.",
-            "You can start from examples/captain/recipe.toml.",
+            "`luthier recipes` lists recipes to start from.",
         )
 
 

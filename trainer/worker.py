@@ -7,6 +7,7 @@ each other between them (trainer.distributed.rank).
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from jobs import foreign_json
 from jobs.worker import WorkerContext, run_worker
 from models import events, provenance
-from models.registry import resolve
+from models.builtin_worker import PREPARING, prepare
+from models.registry import is_unprepared_builtin, resolve
 from models.run_folder import RunFolder
-from trainer import resume
+from trainer import first_adapter, resume
 from trainer.launch import frozen_recipe
 from trainer.plan import compute_dtype
 from trainer.plan.plan import Plan
@@ -38,6 +40,11 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     then a checkpoint holds what there is."""
     plan = Plan.from_json(context.settings)
     events.tell_more(context, events.Plan, plan.to_json())
+    if is_unprepared_builtin(plan.model_directory):
+        if not prepare(context, PREPARING) or context.stopping.is_set():
+            return None
+        # again from the top: Unsloth wants to be imported first, and memory counts from nothing
+        os.execv(sys.executable, sys.orig_argv)
     if plan.ranks == 1:
         return work(context, plan)
     from trainer.distributed import torchrun
@@ -184,6 +191,7 @@ def training_of(
 
     heldout = prepared.heldout if prepared.summary["heldout"] else None
     questions = Questions(recipe.evaluation, tokenizer, template, heldout)
+    recipe = first_adapter.copied(context.directory, recipe)
     return Training(context, engine, plan, recipe, tokenizer, prepared, questions)
 
 

@@ -14,22 +14,24 @@ from textual.screen import Screen
 from textual.theme import Theme
 from textual.worker import Worker, WorkerState
 
-from jobs.job import DamagedJob, Job, damaged_jobs, find
 from jobs.luthier_error import LuthierError
-from jobs.machine import Machine, Meter
 from tui import key_bindings, keymap, reasons, themes
 from tui.appearance import Appearance
-from tui.screens import TABS
+from tui.journey import Journey
+from tui.screens import BASE_SCREENS
 from tui.shared.action import Action, use_keys
 from tui.shared.clean_app import CleanApp
 from tui.shared.glyphs import use_ascii
 from tui.shared.messages import JobsRead
 from tui.shared.notices import Notices
-from workshop import job_list
-from workshop.job_list import JobRow
 
 if TYPE_CHECKING:
     from textual.command import Provider
+
+    from jobs.job import DamagedJob, Job
+    from jobs.machine import Machine, Meter
+    from workshop.job_list import JobRow
+
 
 _HORIZONTAL: list[tuple[int, str]] | None = [(0, "-narrow"), (100, "-wide")]
 _VERTICAL: list[tuple[int, str]] | None = [(0, "-short"), (30, "-tall")]
@@ -42,16 +44,16 @@ def _palette() -> type[Provider]:
 
 
 class LuthierApp(CleanApp, inherit_bindings=False):
-    """`start_screen` is the place of a tab; `chat_with` is a run to talk to at once. `ascii_only`
-    is for terminals without Unicode, `is_light` says what the terminal's background is."""
+    """`start_screen` is a place of `BASE_SCREENS`; `chat_with` is a run to talk to at once.
+    `ascii_only` is for terminals without Unicode, `is_light` says what the terminal's background
+    is."""
 
     TITLE = "Luthier"
-    CSS_PATH: ClassVar[list[str | PurePath]] = ["luthier.tcss", "runs/runs.tcss"]
+    CSS_PATH: ClassVar[str | PurePath] = "luthier.tcss"
     BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("app")
     MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {
-        screen.place: screen.make for screen in TABS[1:]
+        place: screen.make for place, screen in BASE_SCREENS.items()
     }
-    DEFAULT_MODE = TABS[0].place
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_palette}
     HORIZONTAL_BREAKPOINTS = _HORIZONTAL
     VERTICAL_BREAKPOINTS = _VERTICAL
@@ -74,21 +76,35 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         use_keys(self._own_keys.changed)
         super().__init__()
         self.start_screen = start_screen
+        # Textual would begin with one mode whatever is asked for, and switch on: the first paint
+        # waits for neither a screen beneath nor its style sheet.
+        make_first = self._modes.pop(start_screen)
+        assert callable(make_first)
+        self._make_first = make_first
+        self._current_mode = start_screen
+        self._screen_stacks = {start_screen: []}
         self._chat_with = chat_with
         self.notices = Notices(self)
+        self.journey = Journey(self)
         self.damaged: list[DamagedJob] = []
         self.machine: Machine | None = None
-        self._meter = Meter()
+        self._meter: Meter | None = None
         self._last_failure = ""
         self._asked: set[str] = set()
         self.set_class(ascii_only, "-ascii")
+        if ascii_only:
+            from tui.shared.ascii_filter import AsciiFilter
+
+            self._filters.append(AsciiFilter())
         self.set_keymap(self._own_keys.textual)
         self.appearance = Appearance(self, is_light)
 
     def get_default_screen(self) -> Screen[None]:
-        """The first tab, opened the short way: as one of `MODES` it would have all CSS parsed twice
-        more before the first paint."""
-        return TABS[0].make()
+        """The first screen, opened the short way: of a mode, Textual would parse all CSS twice more
+        before the first paint."""
+        screen = self._make_first()
+        self.stylesheet.read_all(screen.css_path)
+        return screen
 
     @property
     def available_themes(self) -> dict[str, Theme]:
@@ -106,11 +122,9 @@ class LuthierApp(CleanApp, inherit_bindings=False):
 
     def on_mount(self) -> None:
         self.notices.begin()
-        self.add_mode(TABS[0].place, TABS[0].make)
-        if self.start_screen != self.current_mode:
-            self.switch_mode(self.start_screen)
+        self.add_mode(self.start_screen, self._make_first)
         if self._chat_with is not None:
-            self.call_after_refresh(self.chat_with, self._chat_with)
+            self.call_after_refresh(self.journey.chat_with, self._chat_with)
         self.call_after_refresh(self.read_jobs)
         self.set_interval(self.POLL_SECONDS, self.read_jobs)
         self.appearance.begin()
@@ -125,12 +139,18 @@ class LuthierApp(CleanApp, inherit_bindings=False):
 
     def read_jobs(self) -> None:
         """Read all jobs in a thread; `rows` follows."""
-        rows, meter = {row.id: row for row in self.rows or []}, self._meter
+        rows = {row.id: row for row in self.rows or []}
 
         def read() -> None:
+            # the first paint does not wait for what reading jobs takes
+            from jobs.job import damaged_jobs
+            from jobs.machine import Meter
+            from workshop import job_list
+
             now = job_list.read_rows(rows)
             damaged = damaged_jobs({row.id for row in now})
-            self.post_message(JobsRead(now, damaged, meter.read()))
+            self._meter = self._meter or Meter()
+            self.post_message(JobsRead(now, damaged, self._meter.read()))
 
         self.run_worker(read, thread=True, exclusive=True, group="jobs", exit_on_error=False)
 
@@ -198,39 +218,18 @@ class LuthierApp(CleanApp, inherit_bindings=False):
 
         self.push_screen(RunScreen(job, overlaid))
 
-    async def open_started(self, job_id: str | None) -> None:
-        """Open a run that a form has just started, if it has; the list may not have it yet."""
-        if job_id is not None:
-            await self.action_show("runs")
-            self.read_jobs()
-            self.open_run(find(job_id))
+    def open_job(self, job: Job) -> None:
+        """Show a job: a run, or one of another kind."""
+        if job.spec.kind == "run":
+            self.open_run(job)
+            return
+        from tui.runs.job_screen import JobScreen
 
-    async def open_inspection(self, job: Job) -> None:
-        """Show a look at data: its progress, or what it found."""
-        from tui.data.screen import DataScreen
+        self.push_screen(JobScreen(job))
 
-        await self.action_show("data")
-        if isinstance(self.screen, DataScreen):
-            self.screen.open(job)
-
-    async def open_server(self) -> None:
-        await self.action_show("serve")
-
-    async def offer_server(self, run_id: str | None = None, base: str | None = None) -> None:
-        """Go to Serve with the form for a new server, this run or this base chosen."""
-        from tui.serve.screen import ServeScreen
-
-        await self.action_show("serve")
-        if isinstance(self.screen, ServeScreen):
-            self.screen.offer(base=base, run_id=run_id)
-
-    async def chat_with(self, run: Job) -> None:
-        """Talk to a run's tuned model, beside its base: their server is started or found."""
-        from tui.chat.screen import ChatScreen
-
-        await self.action_show("chat")
-        if isinstance(self.screen, ChatScreen):
-            self.screen.expect(run)
+    async def action_home(self) -> None:
+        if not self.screen.is_modal:
+            await self.action_show("home")
 
     async def action_show(self, place: str) -> None:
         if place != self.current_mode:
@@ -289,7 +288,9 @@ class LuthierApp(CleanApp, inherit_bindings=False):
             self._leave()
 
     def _leave(self) -> None:
-        alive = job_list.running_count(self.rows or [])
+        from workshop.job_list import running_count
+
+        alive = running_count(self.rows or [])
         if alive:
             self.exit(
                 message=(

@@ -19,6 +19,7 @@ from click.exceptions import NoSuchCommand
 from jobs.luthier_error import LuthierError
 from jobs.os_errors import in_words, unencodable
 from tui.commands.exit_status import ExitStatus
+from tui.completion import HELP_OPTIONS
 
 
 class Section(NamedTuple):
@@ -41,13 +42,26 @@ SECTIONS = (
             "sweep": "tui.commands.sweep:sweep",
             "chart": "tui.commands.chart:chart",
             "certify": "tui.commands.certify:certify",
+            "guard": "tui.commands.guard:guard",
+            "recites": "tui.commands.recites:recites",
+            "drift": "tui.commands.drift:drift",
         },
     ),
-    Section("Data", "luthier data check mine.jsonl", {"data": "tui.commands.data:data"}),
+    Section(
+        "Data",
+        "luthier data check mine.jsonl",
+        {"data": "tui.commands.data:data", "make": "tui.commands.make:make"},
+    ),
     Section(
         "Models",
         "luthier models import hub:Qwen/Qwen3-0.6B",
-        {"models": "tui.commands.models:models", "merge": "tui.commands.merge:merge"},
+        {
+            "models": "tui.commands.models:models",
+            "merge": "tui.commands.merge:merge",
+            "reproduce": "tui.commands.reproduce:reproduce",
+            "verify": "tui.commands.verify:verify",
+            "sign": "tui.commands.verify:sign",
+        },
     ),
     Section(
         "Serve and chat",
@@ -92,6 +106,7 @@ SECTIONS = (
             "demo": "tui.commands.demo:demo",
             "web": "tui.commands.web:web",
             "keys": "tui.commands.keys:keys",
+            "completion": "tui.commands.completion:completion",
         },
     ),
 )
@@ -148,7 +163,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": HELP_OPTIONS},
 )
 @click.version_option(package_name="luthier", message="luthier %(version)s")
 @click.option("--ascii", "ascii_only", is_flag=True, help="Draw the app in ASCII signs only.")
@@ -165,17 +180,25 @@ def luthier(context: click.Context, ascii_only: bool) -> None:
         from tui.terminal_background import asked
 
         with asked() as background:
+            from jobs.job import folders
             from tui.app import LuthierApp
 
         # under nohup Textual would spin without its terminal
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        LuthierApp(ascii_only=ascii_only, is_light=background.is_light).run()
+        start_screen = "runs" if any(folders()) else "home"
+        LuthierApp(start_screen, ascii_only=ascii_only, is_light=background.is_light).run()
     elif ascii_only:
         raise click.UsageError("--ascii is for the app: luthier --ascii")
 
 
 def main() -> None:
     """The one place where an error becomes words and an exit status."""
+    shell = os.environ.pop("_LUTHIER_COMPLETE", "")
+    if shell:
+        from tui.completion import shells
+
+        shells.answer(shell, sys.argv[1:])
+        return
     for stream in (sys.stdout, sys.stderr):  # names of bytes that are no text are shown escaped
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -16,6 +16,7 @@ APP: list[Action] = [
         for tab in TABS
     ),
     Action("app.back", "back", "Go one level back. Never quits.", "escape"),
+    Action("app.home", "home", "Choose how to begin: your data, the demo, or an endpoint.", "f2"),
     Action(
         "app.help",
         "help",
@@ -51,10 +52,11 @@ APP: list[Action] = [
     Action("app.quit", "quit", "Quit Luthier. Jobs keep running.", "q", footer=True),
     Action(
         "app.quit_now",
-        "quit anyway",
+        "quit",
         "Quit Luthier, even while typing. Jobs keep running.",
         "ctrl+q",
         call="quit",
+        footer=True,
         priority=True,
     ),
 ]

@@ -33,11 +33,13 @@ NEEDS: dict[str, str] = {
     "runs.mark": "a run; other jobs have nothing to draw",
     "runs.copy": "a damaged folder to be highlighted",
     "runs.filter": "a job to look for",
+    "runs.baseline": "a run to be highlighted",
     "run.stop": "a run that has not ended",
     "run.resume": "a run that was stopped, failed or was lost",
     "run.serve": "a tuned model, which the first checkpoint brings",
     "run.chat": "a tuned model, which the first checkpoint brings",
     "run.certificate": "a tuned model, which the first checkpoint brings",
+    "run.guard": "a tuned model, which the first checkpoint brings",
     "run.error": "a run that has failed",
     "run.go": "the timeline as the shown panel",
     **{
@@ -48,10 +50,16 @@ NEEDS: dict[str, str] = {
             *("full", "export"),
         )
     },
+    "job.open": "a job that is about a run",
+    "job.certificate": "a job that is about a run with a tuned model",
+    "job.report": "a comparison, or a guard, that is done",
+    "job.error": "a job that has failed",
+    "job.stop": "a job that has not ended",
     "models.prepare": "a built-in model that is not prepared yet",
     "models.serve": _READY,
     "models.new": _READY,
     "models.certificate": "a tuned model of a run",
+    "models.certify_export": "a tuned or merged model of a run",
     "models.merge": "a tuned model that is ready, highlighted",
     "models.export": _READY,
     "models.push": _READY,
@@ -63,6 +71,7 @@ NEEDS: dict[str, str] = {
     "serve.load": _SERVER,
     "serve.unload": f"{_SERVER}, with a tuned model in it",
     "serve.pin": f"{_SERVER}, with a tuned model in it",
+    "serve.chat": _SERVER,
     "serve.copy": _SERVER,
     "serve.snippet": _SERVER,
     "serve.reveal": _SERVER,
@@ -76,9 +85,11 @@ NEEDS: dict[str, str] = {
     "data.copy": _SAMPLE,
     "data.next_sample": "a row that became several samples",
     "data.previous_sample": "a row that became several samples",
+    "data.train": "data that was looked at, without a failure",
     "data.propose": "rows that could not be read",
     "data.stop": "a look at data that is still on its way",
     "data.error": "a look at data that has failed",
+    "chat.talk": "no chat yet, and a finished run to talk with",
     "chat.send": "a server, and a prompt",
     "chat.commands": "a prompt that is being written",
     "chat.write": "a server, or an earlier chat",
@@ -114,8 +125,28 @@ NEEDS: dict[str, str] = {
     "chat.replay": "a server, and no answer that is being written",
     "chat.skip": "a replay (R begins one)",
     "chat.export": _ANSWERS,
+    "compare.open": "a comparison whose report is written, highlighted",
+    "compare.stop": "a comparison that runs or waits",
+    "compare.resume": "a comparison that was stopped, failed or was lost",
+    "compare.delete": "a comparison that has ended, highlighted",
+    "compare.copy": "a comparison to be highlighted",
+    "report.next": "prompts in sight (t turns to them)",
+    "report.previous": "prompts in sight (t turns to them)",
+    "report.differences": "prompts in sight (t turns to them)",
+    "report.figures": "a report with prompts",
+    "report.chat": "the flips of a guard in sight (t turns to them)",
+    "report.again": "the result of a guard",
+    "board.open": "a run",
+    "board.next": "a second run",
+    "settings.change": "a setting to be highlighted, and a config.toml that can be read",
+    "settings.next": "a setting to be highlighted, and a config.toml that can be read",
+    "settings.previous": "a setting to be highlighted, and a config.toml that can be read",
+    "settings.default": "a setting that config.toml has",
+    "settings.add": "a config.toml that can be read",
+    "settings.remove": "an endpoint to be highlighted",
     "search.find_next": "a text to look for (/ asks for it)",
     "search.find_previous": "a text to look for (/ asks for it)",
+    "new_run.plan": "data that can be trained on",
 }
 """By id of the action: what it needs, as it follows "vote needs"."""
 
@@ -129,13 +160,13 @@ def reason_of(action: Action, here: Place) -> str:
     return f"{action.title}: not possible here. It belongs to {where}."
 
 
-def why_not(screen: Screen[Any], key: str) -> str:
+def why_not(screen: Screen[Any], key: str, *, is_kept: bool = False) -> str:
     """Why a key does nothing on this screen, if an action of the screen has it; "" where the key
-    does something, or belongs to none."""
-    if screen.is_modal or key in screen.active_bindings:
-        return ""
+    does something, or belongs to none. A key that `is_kept` from the app does nothing."""
     here = key_bindings.place_of(screen)
     disabled = [action for action in key_bindings.actions_of(here) if key in action.current_keys]
+    if screen.is_modal or (key in screen.active_bindings and not is_kept):
+        return ""
     first = next((action for action in disabled if action.id in NEEDS), None)
     is_possible = any(screen.check_action(*parse(action.action)[1:]) for action in disabled)
     return reason_of(first, here) if first is not None and not is_possible else ""

@@ -11,8 +11,10 @@ from tui.board.key_bindings import BOARD
 from tui.chat.key_bindings import CHAT
 from tui.compare.key_bindings import COMPARE, REPORT
 from tui.data.key_bindings import DATA
+from tui.home.key_bindings import HOME
 from tui.models.key_bindings import MODELS
-from tui.runs.key_bindings import RUN, RUNS
+from tui.new_run.key_bindings import NEW_RUN
+from tui.runs.key_bindings import JOB, RUN, RUNS
 from tui.serve.key_bindings import SERVE
 from tui.settings.key_bindings import SETTINGS
 from tui.shared.action import Action, Place, handled
@@ -55,6 +57,12 @@ def _run() -> type[LuthierScreen]:
     from tui.runs.run_screen import RunScreen
 
     return RunScreen
+
+
+def _job() -> type[LuthierScreen]:
+    from tui.runs.job_screen import JobScreen
+
+    return JobScreen
 
 
 def _models() -> type[LuthierScreen]:
@@ -105,6 +113,18 @@ def _settings() -> type[LuthierScreen]:
     return SettingsScreen
 
 
+def _home() -> type[LuthierScreen]:
+    from tui.home.screen import HomeScreen
+
+    return HomeScreen
+
+
+def _new_run() -> type[LuthierScreen]:
+    from tui.new_run.screen import NewRunScreen
+
+    return NewRunScreen
+
+
 SCREENS = [
     ScreenInfo(
         "runs",
@@ -123,6 +143,14 @@ SCREENS = [
         _run,
         summary="One run, or up to four over each other. The left and right keys read the charts,"
         " up and down what is below them.",
+    ),
+    ScreenInfo(
+        "job",
+        "Job",
+        handled(JOB),
+        _job,
+        summary="A certificate, a merge, an export or another job beside the runs: its phases, its"
+        " result and its log.",
     ),
     ScreenInfo(
         "models",
@@ -201,10 +229,28 @@ SCREENS = [
         " the file stay.",
         minor=True,
     ),
+    ScreenInfo(
+        "home",
+        "Home",
+        HOME,
+        _home,
+        summary="Begin with a data file, the demo, or a server that you already have.",
+    ),
+    ScreenInfo(
+        "new_run",
+        "New run",
+        NEW_RUN,
+        _new_run,
+        summary="The few choices of a run, and what they mean on this machine. Nothing starts"
+        " until you press enter.",
+    ),
 ]
 
 TABS = [screen for screen in SCREENS if screen.key]
 """The screens that a key leads to, from left to right."""
+
+BASE_SCREENS = {screen.place: screen for screen in SCREENS if screen.key or screen.place == "home"}
+"""By their places: those that others are opened on. The app keeps each as it was."""
 
 SUMMARIES = {screen.place: screen.summary for screen in SCREENS if screen.summary}
 

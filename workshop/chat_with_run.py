@@ -3,7 +3,10 @@ found."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from models.registry import resolve
 from models.runs import Run
 from serve import launch
@@ -19,9 +22,22 @@ def server_job(run: Run) -> Job:
     yet."""
     model = own_model(run)
     if model is not None:
-        return living_job(resolve(model.name).resolve(), LOCALHOST) or launch.serve(model.name, [])
+        return _living_or_new(resolve(model.name).resolve(), model.name, [])
     base, adapters = adapters_of([run])
-    return living_job(run.base.resolve(), LOCALHOST) or launch.serve(base, adapters)
+    return _living_or_new(run.base.resolve(), base, adapters)
+
+
+def _living_or_new(directory: Path, base: str, adapters: list[NamedAdapter]) -> Job:
+    living = living_job(directory, LOCALHOST)
+    if living is not None:
+        return living
+    try:
+        return launch.serve(base, adapters)
+    except LuthierError:
+        living = living_job(directory, LOCALHOST)  # its certificate was quicker
+        if living is None:
+            raise
+        return living
 
 
 def have_it_serve(server: Server, run: Run) -> str:

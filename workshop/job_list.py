@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from jobs.job import Job, age_key, folders
 from jobs.luthier_error import LuthierError
@@ -22,16 +23,16 @@ from jobs.state import (
     word,
 )
 from jobs.state import Failed as FailedState
-from models import certificate
-from models.certificate import NO_CERTIFICATE, Standing
-from models.events import Step, of_kind
+from models.events import Step, last_of_kind
+from models.run_folder import RunFolder
 from models.runs import Run, model_of
+from models.standing import NO_CERTIFICATE, Standing, standing
 from workshop.gpu_conflict import open_question
 from workshop.runs.eval_losses import NO_EVAL_LOSSES, EvalLosses
-from workshop.runs.pace import usual_step
+from workshop.runs.pace import RECENT, usual_step
 
-Stamp = tuple[int, int, int]
-_UNKNOWN: Stamp = (-1, -1, -1)
+Stamp = tuple[int, int, int, int]
+_UNKNOWN: Stamp = (-1, -1, -1, -1)
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def read_row(job: Job, eval_losses: EvalLosses = NO_EVAL_LOSSES) -> JobRow:
     """`eval_losses` are those that were read of it before."""
     stamp = _stamp(job)
     state, events = job.look()
-    steps = of_kind(events, Step)
+    steps = last_of_kind(events, Step, RECENT)
     last = steps[-1] if steps else Step(step=0)
     run = Run(job) if job.spec.kind == "run" else None
     return JobRow(
@@ -144,7 +145,7 @@ def read_row(job: Job, eval_losses: EvalLosses = NO_EVAL_LOSSES) -> JobRow:
         seconds_left=seconds_left(steps) if isinstance(state, Running) else None,
         stamp=stamp,
         asks=tuple(open_question(events)) if isinstance(state, Queued) else (),
-        standing=certificate.standing(job.directory)
+        standing=standing(job.directory)
         if run is not None and isinstance(state, Done)
         else NO_CERTIFICATE,
         eval_losses=NO_EVAL_LOSSES if run is None else eval_losses.read_on(job.events_path),
@@ -160,15 +161,23 @@ def _data_text(names: Sequence[str]) -> str:
 
 def _stamp(job: Job) -> Stamp:
     """The size of the job's events, when something was put into its folder (a certificate, a merged
-    model), and when its spec was written."""
+    model) or among its chapters, and when its spec was written."""
     try:
         return (
             job.events_path.stat().st_size,
             job.directory.stat().st_mtime_ns,
+            _modified(RunFolder(job.directory).chapters),
             (job.directory / "spec.json").stat().st_mtime_ns,
         )
     except OSError:
         return _UNKNOWN
+
+
+def _modified(folder: Path) -> int:
+    try:
+        return folder.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _since(state: State) -> float:

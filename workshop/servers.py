@@ -12,9 +12,10 @@ from jobs.home import jobs_directory
 from jobs.job import Job
 from jobs.luthier_error import LuthierError
 from jobs.state import Asleep, Done, Failed, Lost, Running, State, Stopped, Stopping
-from models.certificate import Standing, standing
 from models.folder import ModelFolder
+from models.standing import Standing, standing
 from serve import launch, servers
+from serve.keeping import claim
 from serve.planning import NamedAdapter, living_servers
 from serve.servers import ServedModel, Server
 from serve.sleep import wake
@@ -53,6 +54,7 @@ def server_by_job(job: Job) -> Server | None:
 
 def once_ready(job: Job) -> Server:
     """The server, once it serves, or wakes to. LuthierError with its reason if it ends first."""
+    claim(job)
     while True:
         state = job.state()
         if isinstance(state, Failed):

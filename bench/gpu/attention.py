@@ -31,7 +31,8 @@ REPEATS = 20
 def main() -> None:
     import torch
 
-    from trainer.kernels.attention import by_conversation, varlen
+    from trainer.kernels import varlen as kernels
+    from trainer.kernels.attention import by_conversation
 
     gpu = torch.cuda.is_available()
     device, scale = ("cuda", 1) if gpu else ("cpu", 16)
@@ -60,7 +61,9 @@ def main() -> None:
         halves = tuple(tensor.bfloat16() for tensor in (query, key, value))
         ways: dict[str, Callable[..., Any]] = {"luthier": flat, "segments": segments}
         if "unsloth" in sys.argv[1:] and gpu:
-            ways["unsloth"] = _unsloth(lengths, borders, window, varlen)
+            ways["unsloth"] = _unsloth(lengths, borders, window, kernels.varlen)
+        if gpu:
+            ways["torch"] = _by_torch(kernels, flat)
         figures: dict[str, Any] = {
             "device": device,
             "torch": torch.__version__,
@@ -97,6 +100,20 @@ def _segments(lengths: list[int], window: int | None, *rows: Any) -> Any:
     return torch.cat(answers, dim=2).transpose(1, 2)
 
 
+def _by_torch(kernels: Any, flat: Callable[..., Any]) -> Callable[..., Any]:
+    """Luthier's function with torch's kernel, whatever it has quickest."""
+
+    def by_torch(*rows: Any) -> Any:
+        quickest = kernels.kernel_for
+        kernels.kernel_for = lambda *_: kernels.torch_kernel
+        try:
+            return flat(*rows)
+        finally:
+            kernels.kernel_for = quickest
+
+    return by_torch
+
+
 def _unsloth(
     lengths: list[int], borders: Any, window: int | None, varlen: Callable[..., Any]
 ) -> Callable[..., Any]:
@@ -105,8 +122,7 @@ def _unsloth(
     import torch
     from unsloth.utils import attention_dispatch
 
-    if attention_dispatch._TORCH_VARLEN_ATTN is None:
-        attention_dispatch._TORCH_VARLEN_ATTN = varlen
+    attention_dispatch._TORCH_VARLEN_ATTN, attention_dispatch._LEAN_VARLEN = varlen, False
     info = (torch.tensor(lengths, dtype=torch.int32, device=borders.device), borders, max(lengths))
 
     def way(query: Any, key: Any, value: Any) -> Any:

@@ -11,8 +11,7 @@ batches, and Luthier's own runs.
 
 `prepare` makes a model of random weights, 8B shapes of Llama 3, in /dev/shm or --work.
 SAMPLES.jsonl, input_ids and labels, comes from `luthier data tokens CHATS.jsonl`. Tokens are
-counted without padding, after the steps that compile. Luthier's runs need the repository's root on
-PYTHONPATH.
+counted without padding, over settled steps (bench/gpu/settled.py).
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import time
@@ -31,7 +29,9 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-WARM_STEPS = 8
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from bench.gpu.settled import Unsettled, speed, speed_of_run
 
 
 @dataclass(frozen=True)
@@ -145,13 +145,17 @@ SHAPES = {
 
 
 def prepare(samples: Path, work: Path, tokenizer: Path, models: list[str]) -> None:
+    work.mkdir(parents=True, exist_ok=True)
+    shutil.copy(samples, work / "samples.jsonl")
+    make_models(work, tokenizer, models)
+
+
+def make_models(work: Path, tokenizer: Path, models: list[str]) -> None:
     """Random weights in bfloat16, made on the GPU if there is one, saved as any model is; the
-    tokenizer of a real one."""
+    tokenizer of a real one. What is there already stays."""
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig
 
-    work.mkdir(parents=True, exist_ok=True)
-    shutil.copy(samples, work / "samples.jsonl")
     for name in models:
         if (work / name / "config.json").exists():
             continue
@@ -204,7 +208,7 @@ def measure(name: str, setting: Setting, work: Path) -> None:
     for rows, length in setting.batches:
         try:
             figures = train(setting, model, tokenizer, rows, length, work)
-        except torch.OutOfMemoryError as error:
+        except (torch.OutOfMemoryError, Unsettled) as error:
             figures = {"failed": str(error)[:300]}
         head = {
             "name": name,
@@ -319,13 +323,9 @@ def train(
         )
     # each with its backward pass, its update and the next batch
     steps = [later - earlier for earlier, later in pairwise(times)]
-    measured = list(zip(tokens, steps, strict=False))[WARM_STEPS:]
     return {
-        "tokens_per_second": round(
-            sum(count for count, _ in measured) / sum(seconds for _, seconds in measured)
-        ),
+        **speed(tokens[:-1], steps),
         "step_seconds": [round(seconds, 2) for seconds in steps],
-        "tokens_per_step": round(statistics.mean(count for count, _ in measured)),
         "most_tokens": max(tokens),
         "peak_allocated_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2) if gpu else None,
         "peak_reserved_gb": round(torch.cuda.max_memory_reserved() / 1e9, 2) if gpu else None,
@@ -428,7 +428,7 @@ def run_luthier(name: str, setting: Luthier, work: Path, model: str) -> None:
         for line in job.events_path.read_bytes().splitlines()
         if (event := parse_line(line)) is not None
     ]
-    plan = next(event for event in recorded if event["kind"] == "plan")
+    plan = [event for event in recorded if event["kind"] == "plan"][-1]
     keys = (
         "engine",
         "base_bits",
@@ -447,18 +447,17 @@ def run_luthier(name: str, setting: Luthier, work: Path, model: str) -> None:
         "length": setting.length,
         **{key: plan[key] for key in (*keys, "reasons")},
         "job": job.id,
+        # what LUTHIER_TRIALS=always has a run of so few steps measure first
+        "trials": [event for event in recorded if event["kind"] == "trials"],
     }
-    # the last one may be smaller
-    taken = [event for event in recorded if event["kind"] == "step"][WARM_STEPS:-1]
+    taken = [event for event in recorded if event["kind"] == "step"]
     errors = [event for event in recorded if event["kind"] == "error"]
-    if errors or len(taken) < 2:
-        figures["failed"] = errors[-1:] or f"{len(taken)} steps counted"
+    try:
+        figures |= speed_of_run(recorded)
+    except Unsettled as error:
+        figures["failed"] = errors[-1:] or str(error)
     else:
-        seconds, tokens = taken[-1]["t"] - taken[0]["t"], taken[-1]["tokens"] - taken[0]["tokens"]
-        figures["tokens_per_second"], figures["peak_allocated_gb"] = (
-            round(tokens / seconds),
-            round(taken[-1]["memory_bytes"] / 1e9, 2),
-        )
+        figures["peak_allocated_gb"] = round(taken[-1]["memory_bytes"] / 1e9, 2)
         shutil.copy(job.directory / "data" / "train.jsonl", work / f"{name}.samples.jsonl")
     print("RESULT " + json.dumps(figures), flush=True)
 

@@ -1,5 +1,5 @@
-"""Two GPUs against one, through Luthier itself: the same rows a GPU, the 8B shapes of
-bench/gpu/speed.py with random weights.
+"""Two GPUs against one, through Luthier itself, with the 8B shapes of bench/gpu/speed.py and random
+weights.
 
     python -P bench/gpu/speed.py prepare SAMPLES.jsonl --tokenizer DIR   # makes the model, once
     # any file that `luthier train` takes
@@ -7,22 +7,32 @@ bench/gpu/speed.py with random weights.
     # a share of the weights on each GPU
     python -P bench/gpu/two_gpus.py CONVERSATIONS.jsonl --engine trl --sharding fsdp2
 
-Useful tokens per second (no padding counted, after the steps that compile) of one GPU with ROWS a
-step and of two with twice as many; the ratio is wanted to be 1.9 or more. Then one GPU takes the
-two GPUs' global batch in two passes: its losses must be theirs. Status 1 if not.
+Like is compared with like: useful tokens a second over settled steps (bench/gpu/settled.py), all
+with the products (float8 or not) that the plan of the first run has, and none tries settings. Three
+runs, then two lines:
+
+"same tokens a GPU": several GPUs against one, each with so many conversations a step that they are
+at least 8,000 tokens on every GPU; wanted is 1.9 or more.
+"same global batch": several GPUs against one that takes their global batch in as many passes. The
+losses of these two must agree: status 1 if they do not, or if something is not settled.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-WARM_STEPS = 6
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from bench.gpu.settled import Unsettled, speed_of_run
+
+_LEAST_TOKENS = 8000  # a GPU and step: with fewer the host is what is measured
 _TOLERANCE = 0.03  # nats, of a step's loss: what 16-bit sums in another order make of it
 
 _RECIPE = """
@@ -59,31 +69,53 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("/dev/shm/luthier-bench"))
     parser.add_argument("--model", default="8b")
     parser.add_argument("--engine", default="auto", choices=["auto", "trl", "unsloth"])
-    parser.add_argument("--rows", type=int, default=4, help="a GPU and step")
-    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument(
+        "--rows", type=int, default=8, help="a GPU and step; more where 8,000 tokens need them"
+    )
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument(
+        "--float8", choices=["auto", "true", "false"], default="auto", help="of all runs"
+    )
     parser.add_argument("--gpus", type=int, default=2)
     parser.add_argument(
         "--sharding", default="none", choices=["none", "fsdp2"], help="of the run on several GPUs"
     )
     options = parser.parse_args()
     os.environ.setdefault("LUTHIER_HOME", str(options.work / "home"))
-    sys.path.insert(0, str(Path(__file__).parents[2]))
+    os.environ["LUTHIER_TRIALS"] = "never"  # runs that differ only in their GPUs
+    if options.sharding == "fsdp2":
+        options.float8 = "false"  # FSDP2 has none
     single = run(options, "one", 1, options.rows)
+    if single["tokens_per_step"] < _LEAST_TOKENS:
+        mean = single["tokens_per_step"] / options.rows
+        options.rows = math.ceil(1.05 * _LEAST_TOKENS / mean)
+        single = run(options, "one", 1, options.rows)
+    options.float8 = str(single["float8"]).lower()
     many = run(options, "many", options.gpus, options.rows * options.gpus)
-    single_same_batch = run(options, "same", 1, options.rows * options.gpus)
+    one_gpu_whole_batch = run(options, "same", 1, options.rows * options.gpus)
+    enough = min(single["tokens_per_step"], many["tokens_per_step"] / options.gpus)
     apart = max(
         abs(first - other)
-        for first, other in zip(many["losses"], single_same_batch["losses"], strict=True)
+        for first, other in zip(many["losses"], one_gpu_whole_batch["losses"], strict=True)
     )
-    ratio = many["tokens_per_second"] / single["tokens_per_second"]
-    result = {
-        "gpus": options.gpus,
-        "ratio": round(ratio, 3),
+    head = {"gpus": options.gpus, "float8": single["float8"], "sharding": options.sharding}
+    by_tokens = {
+        **head,
+        "compared": "same tokens a GPU",
+        "ratio": round(many["tokens_per_second"] / single["tokens_per_second"], 3),
+        "least_tokens_a_gpu": round(enough),
+        "enough_tokens": enough >= _LEAST_TOKENS,
+    }
+    by_batch = {
+        **head,
+        "compared": "same global batch",
+        "ratio": round(many["tokens_per_second"] / one_gpu_whole_batch["tokens_per_second"], 3),
         "losses_apart": round(apart, 4),
         "agree": apart <= _TOLERANCE,
     }
-    print(json.dumps(result), flush=True)
-    sys.exit(0 if result["agree"] else 1)
+    print(json.dumps(by_tokens), flush=True)
+    print(json.dumps(by_batch), flush=True)
+    sys.exit(0 if by_batch["agree"] and by_tokens["enough_tokens"] else 1)
 
 
 def run(options: argparse.Namespace, name: str, gpus: int, global_batch: int) -> dict[str, Any]:
@@ -96,7 +128,13 @@ def run(options: argparse.Namespace, name: str, gpus: int, global_batch: int) ->
 
     data, path = options.work / f"{name}.jsonl", options.work / f"{name}.toml"
     with options.conversations.open() as file:
-        data.write_text("".join(islice(file, options.steps * global_batch)))
+        lines = [*islice(file, options.steps * global_batch)]
+    if len(lines) < options.steps * global_batch:
+        raise SystemExit(
+            f"{name} needs {options.steps * global_batch} conversations, and"
+            f" {options.conversations} has {len(lines)}"
+        )
+    data.write_text("".join(lines))
     values = {
         "name": name,
         "model": options.work / options.model,
@@ -105,7 +143,7 @@ def run(options: argparse.Namespace, name: str, gpus: int, global_batch: int) ->
         "gpus": gpus,
     }
     values["sharding"] = options.sharding if gpus > 1 else "none"
-    values["float8"] = '"auto"' if options.sharding == "none" else "false"  # FSDP2 has none
+    values["float8"] = '"auto"' if options.float8 == "auto" else options.float8
     path.write_text(_RECIPE.format(**values, global_batch=global_batch, rows=options.rows))
     job = launch.train(load(path))
     jobs.wait(job)
@@ -117,9 +155,12 @@ def run(options: argparse.Namespace, name: str, gpus: int, global_batch: int) ->
         for line in job.events_path.read_bytes().splitlines()
         if (event := parse_line(line)) is not None
     ]
-    (plan,) = (event for event in events if event["kind"] == "plan")
+    plan = [event for event in events if event["kind"] == "plan"][-1]
     steps = [event for event in events if event["kind"] == "step"]
-    first, last = steps[WARM_STEPS], steps[-1]
+    try:
+        measured = speed_of_run(events)
+    except Unsettled as error:
+        raise SystemExit(f"{name}: {error}") from None
     figures = {
         "name": name,
         **{
@@ -132,9 +173,10 @@ def run(options: argparse.Namespace, name: str, gpus: int, global_batch: int) ->
                 "accumulation",
                 "padding_free",
                 "gradient_checkpointing",
+                "float8",
             )
         },
-        "tokens_per_second": round((last["tokens"] - first["tokens"]) / (last["t"] - first["t"])),
+        **measured,
         "memory_gb": round(max(step["memory_bytes"] for step in steps) / 1e9, 1),
         "repairs": sum(event["kind"] == "repair" for event in events),
         "losses": [round(step["loss"], 4) for step in steps],

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from models.certificate import Certificate, Check
+from models.chapters import TITLES, Chapter
 from models.export.model_record import Record, without_paths
 
 # What the hub takes as `license`; others are `other` with a `license_name`.
@@ -68,6 +69,7 @@ def model_card(record: Record, repository: str = "") -> str:
         _front_matter(_metadata(record)),
         f"# {record.title}\n\n{_what_it_is(record)}",
         _certificate(record.certificate),
+        _chapters(record.chapters),
         _usage(record, repository or "FOLDER"),
         _training(record),
         _data(record),
@@ -190,6 +192,19 @@ def _certificate(certificate: Certificate | None) -> str:
         ),
     ]
     return "\n\n".join(text)
+
+
+def _chapters(further: list[Chapter] | None) -> str:
+    """A line each, without the checks: their sentences may quote the data."""
+    if further is None:
+        return ""
+    lines = [
+        f"- **{TITLES[chapter.kind]}** ({chapter.verdict}): {chapter.summary}"
+        for chapter in further
+    ]
+    if not any(chapter.kind == "recites" for chapter in further):
+        lines.append(f"- **{TITLES['recites']}**: never measured.")
+    return "## Further measurements\n\n" + "\n".join(lines)
 
 
 def _row(check: Check) -> tuple[str, ...]:

@@ -12,11 +12,12 @@ from jobs.job import Job, find
 from jobs.luthier_error import LuthierError
 from models.adapters import read_adapter
 from models.catalogue import Entry, find_entry, repository_of_base
+from models.certificate import CERTIFICATE_FILE
 from models.export.card import model_card
-from models.export.model_record import RECORD_FILE, Record, record_of, without_paths
+from models.export.model_record import RECORD_FILE, Record, public_chapter, record_of, without_paths
 from models.folder import ModelFolder
 from models.imports import files
-from models.run_folder import RECIPE_FILE
+from models.run_folder import CHAPTERS_FOLDER, RECIPE_FILE
 from models.weights import weight_files
 
 CARD = "README.md"
@@ -49,12 +50,16 @@ def pack(name: str, part: What | None = None, repository: str = "") -> Parcel:
         raise LuthierError(
             "Not ready", f"{entry.name} is not prepared.", f"`luthier models import {entry.name}`"
         )
-    run = _run_of(entry)
+    run = run_of(entry)
     record = record_of(entry, run)
     contents: dict[str, Path | bytes] = dict(
         _adapter_files(entry, record) if entry.kind == "tuned" else _model_files(entry.path)
     )
-    contents[RECORD_FILE] = _json(record.to_json())
+    written = record.to_json()
+    contents[RECORD_FILE] = _json(written)
+    if record.certificate is not None:
+        contents[CERTIFICATE_FILE] = _json(written["certificate"])
+    contents |= _chapters(record)
     if record.recipe:
         import tomlkit
 
@@ -64,7 +69,15 @@ def pack(name: str, part: What | None = None, repository: str = "") -> Parcel:
     return Parcel(entry, record, dict(sorted(contents.items())))
 
 
-def _run_of(entry: Entry) -> Job | None:
+def _chapters(record: Record) -> dict[str, Path | bytes]:
+    """The certificate's further chapters that the card speaks of."""
+    return {
+        f"{CHAPTERS_FOLDER}/{chapter.kind}.json": _json(public_chapter(chapter))
+        for chapter in record.chapters or []
+    }
+
+
+def run_of(entry: Entry) -> Job | None:
     try:
         return find(entry.run, "run") if entry.run else None
     except LuthierError:  # removed since

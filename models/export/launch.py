@@ -1,4 +1,5 @@
-"""Start an export as a job: into a folder, to the hub, or as GGUF. What can be wrong is found
+"""Start an export as a job: into a folder, to the hub, or in
+another form (GGUF, compressed-tensors). What can be wrong is found
 before it starts."""
 
 from __future__ import annotations
@@ -6,13 +7,19 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from jobs.home import jobs_directory
 from jobs.job import Job, submit
 from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
-from models.catalogue import find_entry
+from models.catalogue import Entry, find_entry
+from models.export.commands import commands_for
 from models.export.files import What, pack
-from models.export.gguf import plan_conversion
+from models.export.formats import Form, form_named
+from models.export.gguf import adapter_commands
 from models.imports.source import check_repository
+from models.run_folder import RunFolder
+
+_CONVERSION = "models.conversion_worker"
 
 
 @dataclass(frozen=True)
@@ -42,10 +49,39 @@ class PushSettings:
 
 
 @dataclass(frozen=True)
-class GgufSettings:
+class ConversionSettings:
+    """The model of this name, in the folder `model`, as `form` into `out`. An adapter (`what`) is
+    written to go beside its base. `samples` are the run's conversations, "" if there are none."""
+
+    name: str
     model: str
     out: str
-    command: list[str]
+    form: str
+    what: What | None = None
+    samples: str = ""
+
+    @property
+    def entry(self) -> Entry:
+        """LuthierError if the model is gone."""
+        return find_entry(self.name, self.what or "")
+
+    def commands(self, out: Path) -> list[list[str]]:
+        """What writes `out`. LuthierError if something for it is missing."""
+        form = form_named(self.form)
+        if self.what == "adapter":
+            return adapter_commands(self.entry, out, form.kind)
+        samples = Path(self.samples) if self.samples else None
+        return commands_for(Path(self.model), out, form, samples)
+
+
+def written_by(export: Job) -> tuple[Path, Path] | None:
+    """The folder of the model that an export was made of, and what it has written; None where that
+    is on the hub, or is an adapter as GGUF, which is no model of its own."""
+    source, out = (export.spec.settings.get(key) for key in ("model", "out"))
+    is_adapter = export.spec.module == _CONVERSION and export.spec.settings.get("what") == "adapter"
+    if is_adapter or not isinstance(source, str) or not isinstance(out, str):
+        return None
+    return Path(source), Path(out)
 
 
 def start_export(name: str, out: Path, part: What | None = None, *, replace: bool = False) -> Job:
@@ -90,24 +126,51 @@ def start_push(
     )
 
 
-def start_gguf(name: str, out: Path, kind: str, part: What | None = None) -> Job:
-    entry = find_entry(name, part or "")
+def start_conversion(name: str, out: Path, form: Form, part: What | None = None) -> Job:
+    """Of a run the merged model, or its adapter if `part` says so (as GGUF alone)."""
+    entry = _converted_entry(name, part)
+    if entry.kind == "tuned" and form.family != "gguf":
+        raise LuthierError(
+            "An adapter is not quantised",
+            f"{entry.title} is an adapter, and {form} is a form of whole models.",
+            f"`luthier merge {entry.run or entry.title}`, then export the merged model.",
+        )
     out = out.expanduser().absolute()
-    if out.is_dir():
-        out = out / f"{entry.title}-{kind}.gguf"
-    if out.exists():
+    if out.is_dir() and form.family == "gguf":
+        out = out / f"{entry.title}-{form.kind}.gguf"
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise LuthierError("Something is already there", f"{out} exists.", "Choose another --out.")
-    conversion = plan_conversion(entry, out, kind)
-    settings = GgufSettings(str(entry.path), str(out), conversion.command)
+    samples = RunFolder(jobs_directory() / entry.run).train_samples if entry.run else None
+    settings = ConversionSettings(
+        entry.name,
+        str(entry.path),
+        str(out),
+        str(form),
+        what="adapter" if entry.kind == "tuned" else None,
+        samples=str(samples) if samples is not None and samples.is_file() else "",
+    )
+    settings.commands(out)
     return submit(
         Spec(
             "export",
-            f"gguf-{entry.title}",
-            "models.gguf_worker",
+            f"{form.kind.replace('_', '-')}-{entry.title}",
+            _CONVERSION,
             asdict(settings),
             grace_seconds=10.0,
         )
     )
+
+
+def _converted_entry(name: str, part: What | None) -> Entry:
+    """The model that is converted. LuthierError if a run is not merged yet, or not prepared."""
+    entry = find_entry(name, part or "")
+    if entry.kind == "tuned" and part is None:
+        entry = find_entry(name, "merged")
+    if not entry.ready:
+        raise LuthierError(
+            "Not ready", f"{entry.name} is not prepared.", f"`luthier models import {entry.name}`"
+        )
+    return entry
 
 
 def check_out(out: Path, *, replace: bool) -> None:

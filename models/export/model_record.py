@@ -5,17 +5,21 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from jobs import foreign_json
 from jobs.events import Event, Follower
+from jobs.foreign_json import Damaged
 from jobs.job import Job
 from jobs.luthier_error import LuthierError
-from models import certificate, provenance
+from models import certificate, chapters, foreign, provenance
 from models.catalogue import Entry, Kind, repository_of_base
 from models.certificate import Certificate
+from models.chapters import Chapter
 from models.events import Eval, of_kind
 from models.folder import ModelFolder
 from models.hashing import file_hash
@@ -24,6 +28,16 @@ from models.merge import receipt
 from models.run_folder import RunFolder
 
 RECORD_FILE = "luthier.json"
+CHOSEN_BY_PLAN = (
+    "micro_batch",
+    "gradient_checkpointing",
+    "optimizer",
+    "attention",
+    "padding_free",
+    "base_bits",
+    "float8",
+)
+"""The keys of a recipe's `train` whose "auto" a plan settles, as the machine has it."""
 # An absolute path of two parts or more, but not the inside of an address or of "owner/name".
 _PATH = re.compile(r"(?<![\w:/.~-])(?:~|[A-Za-z]:)?(?:/[^\s/'\"`,;:()\[\]]+){2,}/?")
 
@@ -45,9 +59,9 @@ class Record:
 
     title: str
     kind: Kind
-    base: str
-    repository: str
-    licence: str
+    base: str = ""
+    repository: str = ""
+    licence: str = ""
     dequantised: str = ""
     run: str = ""
     made: float = 0.0
@@ -58,9 +72,15 @@ class Record:
     result: dict[str, Any] = field(default_factory=dict)
     losses: list[tuple[int, float]] = field(default_factory=list)
     certificate: Certificate | None = None
+    chapters: list[Chapter] | None = None
+    """The certificate's further chapters that speak of it as it is now; None without a run."""
     hashes: dict[str, Any] = field(default_factory=dict)
     merge: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    fingerprint: dict[str, Any] = field(default_factory=dict)
+    """What the weights depend on beside recipe and base: the data files by name with size and hash,
+    the versions of the libraries, the devices, the number type, the threads, and what the plan
+    chose."""
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with names in the place of paths."""
@@ -69,11 +89,51 @@ class Record:
             certificate_fields = self.certificate.to_json()
             del certificate_fields["files"]
             record["certificate"] = certificate_fields
+        record["chapters"] = [
+            {name: getattr(chapter, name) for name in ("kind", "verdict", "summary", "made")}
+            for chapter in self.chapters or []
+        ]
         return {
             key: value
             for key, value in without_paths(record).items()
             if value or key in ("title", "kind")
         }
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A chapter, as the record names it."""
+
+    kind: str
+
+
+def read_record(folder: Path) -> Record:
+    """The record in an export's folder. LuthierError if there is none, or a damaged one."""
+    path = folder / RECORD_FILE
+    try:
+        values = foreign_json.read_object(path)
+        recorded_kinds = {
+            foreign.convert(entry, _Named, path).kind for entry in values.pop("chapters", [])
+        }
+        record = foreign.convert(values, Record, path)
+    except FileNotFoundError:
+        raise LuthierError(
+            "Not an export of Luthier",
+            f"{folder} has no {RECORD_FILE}, in which an export says what it was made of.",
+            "`luthier models export NAME --out FOLDER` makes one.",
+        ) from None
+    except Damaged as error:
+        raise LuthierError(
+            "Unreadable record",
+            f"{path} is damaged: {error.reason}.",
+            "Export the model again, or get another copy of the folder.",
+        ) from error
+    if record.run:  # the chapters themselves are files beside it
+        of_run = [chapter for chapter in chapters.read_all(folder) if not chapter.subject]
+        record = replace(
+            record, chapters=[chapter for chapter in of_run if chapter.kind in recorded_kinds]
+        )
+    return record
 
 
 def record_of(entry: Entry, run: Job | None) -> Record:
@@ -84,7 +144,7 @@ def record_of(entry: Entry, run: Job | None) -> Record:
     )
     merge = _merge(merge_receipt) if merge_receipt is not None else {}
     versions = {
-        "luthier": _own_version(),
+        "luthier": own_version(),
         **(merge_receipt.versions if merge_receipt is not None else {}),
     }
     plain = Record(
@@ -125,10 +185,21 @@ def record_of(entry: Entry, run: Job | None) -> Record:
             if isinstance(evaluation.loss, float)
         ],
         certificate=_certificate(entry, run),
+        chapters=_chapters(entry, run),
         hashes={"base": hashes.base, "template": hashes.template, "adapter": hashes.adapter}
         if hashes is not None
         else {},
+        fingerprint=_fingerprint(RunFolder(run.directory), run.spec.settings),
     )
+
+
+def public_chapter(chapter: Chapter) -> dict[str, Any]:
+    """As it is given away. Its sentences and figures stay at home: they may quote the training
+    data."""
+    bare = [replace(check, sentence="") for check in chapter.checks]
+    public = replace(chapter, checks=bare, figures={}, files=[])
+    written: dict[str, Any] = without_paths({"verdict": chapter.verdict, **asdict(public)})
+    return written
 
 
 def without_paths(value: Any) -> Any:
@@ -175,13 +246,25 @@ def _parts(folder: RunFolder) -> list[Part]:
     return parts
 
 
+def _fingerprint(folder: RunFolder, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the run's fingerprint the record has not said otherwise."""
+    try:
+        recorded = foreign_json.read_object(folder.fingerprint)
+        data = {Path(path).name: identity for path, identity in recorded["data"].items()}
+    except (OSError, Damaged, KeyError, AttributeError):
+        return {}
+    kept = ("versions", "devices", "compute_dtype", "threads")
+    chosen = {key: settings[key] for key in CHOSEN_BY_PLAN if key in settings}
+    return {"data": data, **{key: recorded[key] for key in kept if key in recorded}, "plan": chosen}
+
+
 def _certificate(entry: Entry, run: Job) -> Certificate | None:
     """The run's certificate, if it speaks of what is given away as it is now."""
     try:
         certificate_of_run = certificate.read(run.directory)
     except LuthierError:
         return None
-    if certificate_of_run is None or certificate.touched_since(certificate_of_run):
+    if certificate_of_run is None or certificate.touched_since(certificate_of_run.files):
         return None
     return (
         certificate_of_run
@@ -189,6 +272,17 @@ def _certificate(entry: Entry, run: Job) -> Certificate | None:
         or (certificate_of_run.merged and Path(certificate_of_run.merged) == entry.path)
         else None
     )
+
+
+def _chapters(entry: Entry, run: Job) -> list[Chapter]:
+    """Those of the run's own model, if that is what is given away."""
+    if entry.kind == "merged" and _certificate(entry, run) is None:
+        return []
+    try:
+        every = chapters.read_all(run.directory)
+    except LuthierError:
+        return []
+    return [chapter for chapter in every if not chapter.outdated and not chapter.subject]
 
 
 def _gguf_of(base: Path) -> str:
@@ -228,7 +322,8 @@ def _last(events: list[Event], kind: str) -> Event:
     return next((event for event in reversed(events) if event["kind"] == kind), {})
 
 
-def _own_version() -> str:
+def own_version() -> str:
+    """Luthier's, as a record names it."""
     try:
         return version("luthier")
     except PackageNotFoundError:

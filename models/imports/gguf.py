@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import gguf
 import torch
 from transformers import (
     AutoModelForCausalLM,
@@ -24,6 +23,7 @@ from transformers import (
 from jobs.luthier_error import LuthierError
 from models.bounds import bounded
 from models.card import Card
+from models.gguf_file import GgufFile
 from models.imports.copying import check_space
 from models.imports.gguf_reading import parse_once
 from models.imports.progress import ByteProgress
@@ -54,28 +54,12 @@ class Contents:
 def read_contents(path: Path) -> Contents:
     """The header of a GGUF file, checked for what cannot be. LuthierError if it is damaged, or one
     of several parts."""
-    try:
-        reader = gguf.GGUFReader(str(path))
-        values = {
-            name: entry.contents()
-            for name, entry in reader.fields.items()
-            if not name.startswith("GGUF.")
-        }
-        types: dict[str, int] = {}
-        for tensor in reader.tensors:
-            types[tensor.tensor_type.name] = types.get(tensor.tensor_type.name, 0) + int(
-                tensor.n_elements
-            )
-    except (ValueError, IndexError, KeyError, OSError, OverflowError) as error:
-        raise LuthierError(
-            "Unreadable GGUF file", f"{path} is cut off or damaged: {error}.", "Download it again."
-        ) from error
-    if int(values.get("split.count", 1) or 1) > 1:
-        hint = "Join them first: llama-gguf-split --merge FIRST.gguf WHOLE.gguf"
-        raise LuthierError(
-            "One of several parts",
-            f"{path.name} is one of {values['split.count']} files of a model.",
-            hint,
+    file = GgufFile(path)
+    values = file.values
+    types: dict[str, int] = {}
+    for tensor in file.tensors.values():
+        types[tensor.tensor_type.name] = types.get(tensor.tensor_type.name, 0) + int(
+            tensor.n_elements
         )
     architecture = str(values.get("general.architecture", "?"))
     tokens = values.get("tokenizer.ggml.tokens", [])
@@ -86,7 +70,7 @@ def read_contents(path: Path) -> Contents:
         parameters=sum(types.values()),
         context_length=_number(values.get(f"{architecture}.context_length")),
         tokens=len(tokens),
-        template=str(values.get("tokenizer.chat_template") or ""),
+        template=file.template,
         ids={
             name: int(values[f"tokenizer.ggml.{name}"])
             for name in _IDS

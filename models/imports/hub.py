@@ -12,7 +12,7 @@ import hashlib
 import io
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -125,6 +125,13 @@ def download(repository: Repository, folder: Path, trust: bool, progress: BytePr
         commit=repository.commit,
         warnings=warnings,
     )
+
+
+def fetch(
+    repository: Repository, names: Iterable[str], folder: Path, progress: ByteProgress
+) -> None:
+    """These files of it, each proved by its hash, continuing with what is in the folder."""
+    _Fetch(repository, folder, progress).all([repository.files[name] for name in names])
 
 
 class _Fetch:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jobs.files import expanded
 from jobs.luthier_error import LuthierError
+from jobs.near import did_you_mean_file
 from models.hub_names import HUB, hub_name
 from models.registry import valid_name
 
@@ -84,7 +85,9 @@ def parse_source(text: str) -> Source:
             f"If you mean the model on the hub, write {HUB}{repository}.",
         )
     raise LuthierError(
-        "No such model", f"{path} does not exist.", "Give a folder, a GGUF file or hub:owner/name."
+        "No such model",
+        f"{path} does not exist.",
+        f"{did_you_mean_file(path)}Give a folder, a GGUF file or hub:owner/name.",
     )
 
 

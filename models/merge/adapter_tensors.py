@@ -64,6 +64,7 @@ _UNDERSTOOD = {
         "revision",
         "runtime_config",
         "target_modules",
+        "target_parameters",
         "task_type",
         "trainable_token_indices",
     ),
@@ -195,14 +196,10 @@ def _check_pairs(parts: ModuleParts) -> None:
 
 def check_config(config: dict[str, Any], directory: Path) -> None:
     """LuthierError, with the option's name, if the config asks for what cannot be merged."""
-    hint = "Only LoRA, rsLoRA, DoRA, modules_to_save, biases and trained tokens can be merged."
-    experts = config.get("target_parameters")
-    if experts:
-        raise refusal(
-            f"target_parameters {experts[0]!r}",
-            "LoRA on the parameters of experts is not merged yet",
-            hint,
-        )
+    hint = (
+        "Luthier merges only LoRA (on experts too), rsLoRA, DoRA, modules_to_save, biases and"
+        " trained tokens."
+    )
     unknown = sorted(key for key, value in config.items() if key not in _UNDERSTOOD and value)
     if unknown:
         raise LuthierError(

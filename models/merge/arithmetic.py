@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 
 from jobs.luthier_error import LuthierError
+from models.merge.experts import Experts
 from models.merge.nf4 import Nf4
 from models.merge.tensor_recipes import Piece
 from models.weights import TensorEntry
@@ -66,6 +68,18 @@ class Operands:
     indices: torch.Tensor | None = None
     shift: torch.Tensor | None = None
     nf4: Nf4 | None = None
+    expert_rows: int = 0
+    """Rows of an expert where the weight holds all of a layer's; `a` and `b` then have one matrix
+    for each, in the order of the experts."""
+
+
+@lru_cache(maxsize=4)
+def _adapter_values(entry: TensorEntry, device: torch.device) -> torch.Tensor:
+    """Kept, because hundreds of experts are of the same A and B."""
+    values = read_tensor(entry).to(device=device, dtype=torch.float32)
+    if not bool(torch.isfinite(values).all()):
+        raise not_finite(entry.name, "the adapter contains values that are not finite")
+    return values
 
 
 def operands(piece: Piece, device: torch.device) -> Operands:
@@ -73,10 +87,7 @@ def operands(piece: Piece, device: torch.device) -> Operands:
     not finite."""
 
     def load(entry: TensorEntry) -> torch.Tensor:
-        values = read_tensor(entry).to(device=device, dtype=torch.float32)
-        if not bool(torch.isfinite(values).all()):
-            raise not_finite(entry.name, "the adapter contains values that are not finite")
-        return values
+        return _adapter_values(entry, device)
 
     parts = Operands()
     make = piece.make
@@ -90,6 +101,8 @@ def operands(piece: Piece, device: torch.device) -> Operands:
             lora.transposed,
             lora.scale,
         )
+        if lora.experts is not None:
+            _take_experts(parts, lora.experts, piece.shape)
         if math.frexp(lora.scale)[0] == 0.5:
             parts.b, parts.scale = parts.b * lora.scale, 1.0
         if lora.magnitude is not None:
@@ -106,10 +119,40 @@ def operands(piece: Piece, device: torch.device) -> Operands:
     return parts
 
 
+def _take_experts(parts: Operands, experts: Experts, shape: tuple[int, ...]) -> None:
+    """Leave of A and B of all experts what the weight takes."""
+    assert parts.a is not None
+    assert parts.b is not None
+    a = parts.a.view(experts.count, -1, parts.a.shape[-1])
+    b = parts.b.view(parts.b.shape[0], -1, experts.count).permute(2, 0, 1)
+    if experts.index is None:
+        parts.a, parts.b, parts.expert_rows = a, b.contiguous(), shape[-2]
+    else:
+        parts.a = a[experts.index]
+        parts.b = b[experts.index, experts.first : experts.last].contiguous()
+
+
+def _change_of_experts(parts: Operands, first: int, last: int) -> torch.Tensor:
+    """Rows `first` to `last` of the changes of all experts, one below the other."""
+    assert parts.a is not None
+    assert parts.b is not None
+    rows = parts.expert_rows
+    changes = []
+    while first < last:
+        expert, top = divmod(first, rows)
+        bottom = min(rows, top + last - first)
+        of_one = replace(parts, a=parts.a[expert], b=parts.b[expert], expert_rows=0)
+        changes.append(_change(of_one, top, bottom, None))
+        first += bottom - top
+    return torch.cat(changes)
+
+
 def _change(parts: Operands, first: int, last: int, out: torch.Tensor | None) -> torch.Tensor:
     """Rows `first` to `last` of scale * B@A, as they are added to the weight."""
     assert parts.a is not None
     assert parts.b is not None
+    if parts.expert_rows:
+        return _change_of_experts(parts, first, last)
     if parts.transposed:
         change = (parts.b @ parts.a[:, first:last]).T
     else:

@@ -134,14 +134,14 @@ def check_merge(settings: MergeSettings) -> Outlook:
     return Outlook(max(sizes), sum(sizes), free_bytes(out), note)
 
 
-def start_merge(settings: MergeSettings, run: Run | None = None) -> Job:
+def start_merge(settings: MergeSettings, run: Run | None = None, *, certify: bool = False) -> Job:
     """Check it, and start the job. `run` is the one that the adapter is of: if it is a run that is
-    certified, it is certified anew once the merge is done."""
+    certified, or `certify` says so, it is certified again once the merge is done."""
     check_merge(settings)
     slots = ["gpu"] if settings.device == "cuda" else []
     gpu_bytes = _GPU_BYTES if settings.device == "cuda" else 0
     name = settings.run[_DATED:-_UNIQUE] if settings.run else Path(settings.out).name
-    then = [certificate_of(run)] if run is not None and run.job.spec.then else []
+    then = [certificate_of(run)] if run is not None and (certify or run.is_certified) else []
     return submit(
         Spec(
             "merge",

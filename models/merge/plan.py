@@ -9,9 +9,11 @@ from typing import Any
 
 from jobs.luthier_error import LuthierError
 from models.adapters import Adapter, check_tensor_names, read_adapter
+from models.base_names import name_in
 from models.folder import ModelFolder
 from models.merge.adapter_tensors import FLOATS, ModuleParts, adapter_parts, refusal
 from models.merge.embeddings import is_output
+from models.merge.experts import ExpertChange, are_experts, check_targets_used, expert_changes
 from models.merge.planner import Into, Planner
 from models.merge.tensor_recipes import Piece
 from models.weights import TensorEntry, tensor_entries, weight_files
@@ -67,9 +69,16 @@ def plan_merge(
     tensors = {entry.name: entry for entries in files.values() for entry in entries}
     _check_quantisation(base, config, tensors)
     try:
-        modules = _find_modules(base, tensors, adapter_parts(adapter))
+        targets = adapter.config.get("target_parameters") or []
+        modules, experts = _sorted_parts(base, targets, tensors, adapter_parts(adapter))
         planner = Planner(
-            adapter.config, config, tensors, modules, into, DTYPES[dtype] if dtype else None
+            adapter.config,
+            config,
+            tensors,
+            modules,
+            into,
+            DTYPES[dtype] if dtype else None,
+            experts,
         )
         pieces = {
             name: [piece for entry in entries for piece in planner.pieces(entry)]
@@ -107,23 +116,33 @@ def _check_quantisation(
     )
 
 
-def _find_modules(
-    base: Path, tensors: dict[str, TensorEntry], parts_of: dict[str, ModuleParts]
-) -> dict[str, ModuleParts]:
-    """The adapter's parts by the base's own name of the module. Some checkpoints leave out the
-    first part ("transformer.") of all names."""
+def _sorted_parts(
+    base: Path,
+    targets: list[str],
+    tensors: dict[str, TensorEntry],
+    parts_of: dict[str, ModuleParts],
+) -> tuple[dict[str, ModuleParts], dict[str, ExpertChange]]:
+    """The adapter's parts by the base's own name of the module, and those of experts by the
+    tensor that they change. `targets` are the adapter's target_parameters."""
+    check_targets_used(targets, parts_of)
     with_parameters = {name.rpartition(".")[0] for name in tensors}
-    modules = {}
+    beginnings = {".".join(name.split(".")[:3]) for name in tensors}
+    modules, experts = {}, {}
     for name, parts in parts_of.items():
+        # some checkpoints leave out the first part ("transformer.") of all names
         shorter = name.partition(".")[2]
-        if name in with_parameters or (is_output(name) and shorter not in with_parameters):
-            modules[name] = parts
-        elif shorter in with_parameters:
-            modules[shorter] = parts
+        base_module = name_in(with_parameters, name) or name_in(
+            {shorter} & with_parameters, shorter
+        )
+        layer = name_in(beginnings, name, lambda text: ".".join(text.split(".")[:3]))
+        if layer is not None and are_experts(name, targets):
+            experts[layer] = parts
+        elif base_module is not None or is_output(name):
+            modules[base_module or name] = parts
         else:
             hint = (
                 "The adapter belongs to another model, or the checkpoint's names differ from the"
                 " modules' names (fused experts). Luthier does not guess."
             )
             raise refusal(parts.any_entry().name, f"the model in {base} has no {name}", hint)
-    return modules
+    return modules, expert_changes(experts, targets, tensors)

@@ -16,6 +16,7 @@ from models.merge.embeddings import (
     same,
     tied_source,
 )
+from models.merge.experts import ExpertChange, is_transposed
 from models.merge.tensor_recipes import Lora, Make, Piece, Rows
 from models.weights import TensorEntry
 
@@ -40,6 +41,7 @@ class Planner:
         modules: dict[str, ModuleParts],
         into: Into,
         dtype: str | None,
+        experts: dict[str, ExpertChange],
     ) -> None:
         self.tied: bool | None = None
         self._adapter, self._config, self._modules, self._into, self._dtype = (
@@ -49,6 +51,7 @@ class Planner:
             into,
             dtype,
         )
+        self._experts = experts
         self._used: set[str] = set()
         self._head: Make | None = None
         self._embeddings = find_embeddings(config, tensors, modules)
@@ -99,7 +102,8 @@ class Planner:
 
     def check_all_used(self, base: Path) -> None:
         """LuthierError if a tensor of the adapter went nowhere."""
-        for module, parts in self._modules.items():
+        of_experts = {change.parts.name: change.parts for change in self._experts.values()}
+        for module, parts in (self._modules | of_experts).items():
             for entry in parts.entries():
                 if entry.name not in self._used:
                     parameter = (
@@ -151,6 +155,8 @@ class Planner:
 
     def _make(self, module: str, parameter: str, base: TensorEntry) -> Make:
         """How one parameter of a module comes about."""
+        if base.name in self._experts:
+            return Make(base, self._of_experts(self._experts[base.name], base))
         parts = self._modules.get(module)
         if parts is None:
             return Make(base)
@@ -232,6 +238,37 @@ class Planner:
             )
         self._used.update(entry.name for entry in (a, b, magnitude) if entry is not None)
         return Lora(a, b, scaling(self._adapter, parts.name, a.shape[0]), across, magnitude)
+
+    def _of_experts(self, change: ExpertChange, weight: TensorEntry) -> Lora:
+        a, b, experts = change.parts.lora_a, change.parts.lora_b, change.experts
+        if a is None or b is None:
+            raise refusal(
+                change.parts.any_entry().name, "LoRA on experts has only A and B", _DAMAGED
+            )
+        rank = a.shape[0] // experts.count
+        if (rank * experts.count, b.shape[1]) != (a.shape[0], a.shape[0]):
+            raise refusal(
+                a.name,
+                f"its {a.shape[0]} rows and the {b.shape[1]} columns of {b.name} do not divide into"
+                f" {experts.count} experts of one rank",
+                _DAMAGED,
+            )
+        last = b.shape[0] if experts.last is None else experts.last
+        # of one expert, or of each
+        of_part = (last - experts.first, a.shape[1])
+        sides = weight.shape[-2:]
+        straight, across = sides == of_part, sides == (of_part[1], of_part[0])
+        if straight and across:
+            across = is_transposed(self._config.get("model_type"))
+        elif not straight and not across:
+            raise refusal(
+                a.name,
+                f"it fits a weight of shape {list(of_part)}, but {weight.name} has {list(sides)}",
+                _DAMAGED,
+            )
+        self._used |= {a.name, b.name}
+        scale = scaling(self._adapter, change.name, rank)
+        return Lora(a, b, scale, across, experts=experts)
 
     def _rows(self, parts: ModuleParts, weight: TensorEntry) -> Rows | None:
         if parts.rows is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from models.merge.experts import Experts
 from models.weights import TensorEntry
 
 ITEM_SIZE = {"F32": 4, "F16": 2, "BF16": 2}
@@ -24,6 +25,8 @@ class Lora:
     scale: float
     transposed: bool
     magnitude: TensorEntry | None = None
+    experts: Experts | None = None
+    """Which part of it the weight takes, where A and B are those of all experts of a layer."""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,9 @@ class Difference:
     tokens: int
 
 
+UNMOVED = Difference(nll=0.0, spread=0.0, error=0.0, disagreed=0.0, tokens=0)
+
+
 def difference(reference: Scores, other: Scores) -> Difference:
     deltas = [
         a - b for a, b in zip(reference.log_probabilities, other.log_probabilities, strict=True)
@@ -83,14 +86,24 @@ class Noise:
     disagreed: float
 
 
-def noise(base: Difference, base_resolution: float, tuned_resolution: float) -> Noise:
+def noise(
+    base: Difference,
+    base_resolution: float,
+    tuned_resolution: float,
+    effect: Difference = UNMOVED,
+    epsilon: float = 0.0,
+) -> Noise:
     """The unit of the bounds. Rounding grows with the logits: where the tuned model's are larger
-    than the base's, so is the noise."""
+    than the base's, so is the noise. What the adapter adds is rounded, too, to `epsilon` of its
+    `effect` (tuned beside base in transformers): the untouched base cannot show that noise, which
+    is independent of its own. It counts where an adapter of few ranks moves much."""
     scale = max(1.0, tuned_resolution / base_resolution)
     return Noise(
         base=base,
-        nll=scale * (abs(base.nll) + _SURE * base.error),
-        spread=scale * max(base.spread, _SMALLEST_NOISE * base_resolution),
+        nll=math.hypot(scale * (abs(base.nll) + _SURE * base.error), epsilon * effect.nll),
+        spread=math.hypot(
+            scale * max(base.spread, _SMALLEST_NOISE * base_resolution), epsilon * effect.spread
+        ),
         disagreed=_upper(base.disagreed, base.tokens),
     )
 

@@ -21,6 +21,8 @@ LONGEST_REFERENCE = 160  # tokens: turns that are longer are not generated
 _SPARE = 16
 ROOM = 2 * LONGEST_REFERENCE + _SPARE  # tokens that the longest answer may take
 
+_ANY_ID = "call00000"
+
 _Result = TypeVar("_Result")
 
 
@@ -87,7 +89,13 @@ def _call_as_sent(call: dict[str, Any]) -> dict[str, Any]:
     function = call["function"]
     arguments = function.get("arguments") or {}
     text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    return {"type": "function", **call, "function": {**function, "arguments": text}}
+    # the API demands an id, and data may have none
+    return {
+        "id": _ANY_ID,
+        "type": "function",
+        **call,
+        "function": {**function, "arguments": text},
+    }
 
 
 async def scores(

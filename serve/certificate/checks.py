@@ -7,7 +7,7 @@ Each check is a function of measured values; those that compare two implementati
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from models.certificate import Check, Column, Verdict
@@ -102,21 +102,23 @@ def _models(evidence: Evidence, reference: Reference, base: Scores) -> list[Chec
     resolution = base.resolution or 0.0
     tuned = reference.tuned
     judged = [agreement.amount(measured.tokens), agreement.calibration(measured, resolution)]
-    unit = agreement.noise(
-        measured,
-        resolution,
-        (tuned.resolution or resolution) if isinstance(tuned, Scores) else resolution,
-    )
     if tuned is None or isinstance(tuned, Broken):
+        unit = agreement.noise(measured, resolution, resolution)
         return [
             *judged,
             agreement.effect("transformers", base, tuned or Broken("it was not tried"), unit, None),
         ]
+    moved = agreement.difference(base, tuned)
+    unit = agreement.noise(
+        measured, resolution, tuned.resolution or resolution, moved, tuned.epsilon
+    )
     judged.append(agreement.effect("transformers", base, tuned, unit, None))
-    moved = agreement.difference(base, tuned).spread
     if evidence.tuned is not None:
-        judged.append(agreement.effect("vLLM", served, evidence.tuned.scores, unit, moved))
-        if isinstance(evidence.tuned.scores, Scores):
+        in_vllm = agreement.effect("vLLM", served, evidence.tuned.scores, unit, moved.spread)
+        instead = evidence.merged is not None and isinstance(evidence.merged.scores, Scores)
+        ignored = in_vllm.verdict == "red" and judged[-1].verdict == "green"
+        judged.append(_served_merged(in_vllm) if ignored and instead else in_vllm)
+        if isinstance(evidence.tuned.scores, Scores) and not (ignored and instead):
             judged += agreement.agreement(
                 "vLLM + adapter", "vLLM with the adapter", tuned, evidence.tuned.scores, unit
             )
@@ -129,6 +131,13 @@ def _models(evidence: Evidence, reference: Reference, base: Scores) -> list[Chec
             )
         )
     return [*judged, *_merged(evidence, reference, tuned, unit)]
+
+
+def _served_merged(effect: Check) -> Check:
+    """What vLLM does not do with the adapter, where there is a merged model to serve in its
+    place."""
+    sentence = f"{effect.sentence} Luthier serves the merged model instead."
+    return replace(effect, verdict="amber", sentence=sentence)
 
 
 def _merged(evidence: Evidence, reference: Reference, tuned: Scores, unit: Noise) -> list[Check]:
@@ -158,8 +167,27 @@ def _endings(evidence: Evidence) -> list[Check]:
     judged = []
     for kind, served in (("tuned", evidence.tuned), (evidence.merged_name, evidence.merged)):
         if served is not None and isinstance(served.scores, Scores):
-            judged += stopping(kind, served.answers, base)
+            learnt = learnt_to_stop(evidence.samples, evidence.reference)
+            judged += stopping(kind, served.answers, base, learnt)
     return judged
+
+
+def learnt_to_stop(samples: Sequence[Sample], reference: Reference | None) -> float | None:
+    """Of the held-out answers, the share at whose end the trained model, in transformers, would
+    choose the stop token; None where no turn has an end of its own."""
+    if reference is None or not isinstance(reference.tuned, Scores):
+        return None
+    tokens = [
+        (sample.input_ids[position], position in {turn.end - 1 for turn in sample.turns})
+        for sample in samples
+        for position in sample.scored
+    ]
+    chosen = [
+        first == token
+        for (token, is_end), first in zip(tokens, reference.tuned.first, strict=True)
+        if is_end
+    ]
+    return sum(chosen) / len(chosen) if chosen else None
 
 
 def _named(check: Check, name: str) -> Check:
@@ -355,8 +383,11 @@ def _stopping_verdict(share: float, count: int) -> Verdict:
     return "amber" if share > 0 or count < _ENOUGH_ANSWERS else "red"
 
 
-def stopping(kind: str, answers: Sequence[Answer], base: Sequence[Answer]) -> list[Check]:
-    """How generated answers end. `base` are the base model's, for comparison."""
+def stopping(
+    kind: str, answers: Sequence[Answer], base: Sequence[Answer], learnt: float | None
+) -> list[Check]:
+    """How generated answers end. `base` are the base model's, for comparison; `learnt` is the share
+    of held-out answers that the trained model would end, in transformers."""
     name = f"stopping, {kind}"
     if not answers:
         return [
@@ -394,7 +425,14 @@ def stopping(kind: str, answers: Sequence[Answer], base: Sequence[Answer]) -> li
         f"{share:.0%} of the answers of the {kind} model end with a stop token, the others by"
         f" length{beside}."
     )
-    if verdict == "red":
+    if verdict == "red" and not past and learnt is not None and learnt < _FEW_STOPS:
+        verdict = "amber"
+        sentence = (
+            f"No answer of the {kind} model ends with a stop token{beside}. The server is not the"
+            " cause: in transformers, too, the trained model would end only"
+            f" {learnt:.0%} of the held-out answers. Train it longer, or on more answers."
+        )
+    elif verdict == "red":
         sentence = (
             f"No answer of the {kind} model ends with a stop token, although each had room for"
             f" twice its reference{beside}."

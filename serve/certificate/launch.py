@@ -37,8 +37,9 @@ def living_job(run: Run) -> Job | None:
 
 
 def is_about(certificate_job: Job, run: Run) -> bool:
-    """Whether a job certifies this run."""
-    return bool(certificate_job.spec.settings.get("run") == str(run.folder.path))
+    """Whether a job certifies this run, not something that was shipped of it."""
+    settings = certificate_job.spec.settings
+    return bool(settings.get("run") == str(run.folder.path) and not settings.get("shipped"))
 
 
 def merged_directory(run_directory: Path) -> Path | None:

@@ -31,11 +31,13 @@ class Scores(msgspec.Struct, frozen=True, tag="scores"):
     """One implementation on the scored tokens of all samples, in their order: the log-probability
     of each token (natural logarithm) and which token the model would have chosen there.
     `resolution` is the mean distance of neighbouring numbers of the model's type at the largest
-    logit (0.0625 for bfloat16 at 8 to 16), None where logits were not seen."""
+    logit (0.0625 for bfloat16 at 8 to 16), None where logits were not seen; `epsilon` is the same
+    distance at 1 (2**-7 for bfloat16), 0 where the type is not known."""
 
     log_probabilities: list[float]
     first: list[int]
     resolution: float | None = None
+    epsilon: float = 0.0
 
     @property
     def nll(self) -> float:

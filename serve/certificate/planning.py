@@ -20,7 +20,7 @@ from serve.ports import free_port
 _HOST = "127.0.0.1"
 # A prompt's log-probabilities are as wide as the vocabulary: so many tokens of it at once. On a
 # GPU vLLM cuts them itself, and what it compiles is for one number of batched tokens.
-_CHUNK = "--max-num-batched-tokens=1024"
+CHUNK = "--max-num-batched-tokens=1024"
 _MOST_CACHE = 3_000_000_000  # bytes of `memory_needed` that one conversation may take
 
 
@@ -30,7 +30,7 @@ def server_plan(
     """A server for conversations of at most `longest` tokens; on a GPU with room for the model's
     whole context one like a chat's, so that each finds compiled what the other has."""
     make = partial(make_plan, directory, BASE, adapters, _HOST, free_port(_HOST))
-    short = ServeOptions(dtype="bfloat16", context_length=longest, max_loras=1, extra_args=[_CHUNK])
+    short = ServeOptions(dtype="bfloat16", context_length=longest, max_loras=1, extra_args=[CHUNK])
     if not gpu:
         return make(short)
     share = certificate.memory_needed(directory) / min(card.total for card in gpus())

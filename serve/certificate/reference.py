@@ -11,7 +11,7 @@ import gc
 import importlib.metadata
 import sys
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from jobs.event_kinds import Phase
 from jobs.events import EventLog
 from jobs.luthier_error import LuthierError
 from models import foreign
+from models.attention import implementation
 from models.folder import ModelFolder
 from models.new_tokens import new_tokens, write_grown
 from models.preflight import check_template
@@ -40,13 +41,10 @@ from serve.certificate.measured import (
     Orders,
     Reference,
     Scored,
-    Scores,
     write,
 )
-from serve.certificate.turns import Sample
+from serve.certificate.teacher_forcing import scores
 
-# positions whose probabilities are worked out at once: a row is a float32 of every token there is
-_ROWS = 64
 # What a model's files can be wrong in: a tensor of another shape, a file cut off, a config that
 # names something unknown.
 _UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError)
@@ -132,7 +130,7 @@ def _load(directory: str, device: str) -> tuple[Any, list[str]]:
         directory,
         dtype=torch.bfloat16,
         local_files_only=True,
-        attn_implementation="sdpa",
+        attn_implementation=implementation(Path(directory), "sdpa"),
         use_safetensors=True,
         output_loading_info=True,
     )
@@ -155,13 +153,14 @@ def _began_from(orders: Orders) -> Path:
 def _base_and_tuned(
     orders: Orders, base_directory: str, progress: Progress
 ) -> tuple[Scored, Scored | None]:
+    device, samples = orders.device, orders.samples
     try:
-        model, missing = _load(base_directory, orders.device)
+        model, missing = _load(base_directory, device)
     except _UNREADABLE as error:
         return Broken(_reason(error)), None
     if missing:
         return Broken(_lacks(missing)), None
-    base = _scores(model, orders, lambda seconds: progress.scored("the base model", seconds))
+    base = scores(model, device, samples, partial(progress.scored, "the base model"))
     try:
         if ModelFolder(Path(orders.adapter)).is_adapter:
             model = PeftModel.from_pretrained(
@@ -172,7 +171,7 @@ def _base_and_tuned(
             model, _ = _load(orders.adapter, orders.device)
     except _UNREADABLE as error:
         return base, Broken(_reason(error))
-    tuned = _scores(model, orders, lambda seconds: progress.scored("the tuned model", seconds))
+    tuned = scores(model, device, samples, partial(progress.scored, "the tuned model"))
     return base, tuned
 
 
@@ -184,7 +183,9 @@ def _merged(orders: Orders, directory: Path, progress: Progress) -> Scored:
         return Broken(_reason(error))
     if missing:
         return Broken(_lacks(missing))
-    return _scores(model, orders, lambda seconds: progress.scored("the merged model", seconds))
+    return scores(
+        model, orders.device, orders.samples, partial(progress.scored, "the merged model")
+    )
 
 
 def _lacks(names: list[str]) -> str:
@@ -196,42 +197,6 @@ def _lacks(names: list[str]) -> str:
 
 def _reason(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-
-
-def _scores(model: Any, orders: Orders, scored: Callable[[float], None]) -> Scores:
-    """Teacher forcing: each trained token's log-probability after the tokens that stand before
-    it."""
-    log_probabilities: list[float] = []
-    first: list[int] = []
-    resolutions: list[float] = []
-    for sample in orders.samples:
-        began = time.monotonic()
-        with torch.inference_mode():
-            _score_sample(model, orders.device, sample, log_probabilities, first, resolutions)
-        scored(time.monotonic() - began)
-    return Scores(log_probabilities, first, sum(resolutions) / len(resolutions))
-
-
-def _score_sample(
-    model: Any,
-    device: str,
-    sample: Sample,
-    log_probabilities: list[float],
-    first: list[int],
-    resolutions: list[float],
-) -> None:
-    ids = torch.tensor([sample.input_ids], device=device)
-    positions = torch.tensor(sample.scored, device=device)
-    logits = model(input_ids=ids, use_cache=False, logits_to_keep=positions - 1).logits[0]
-    epsilon = torch.finfo(logits.dtype).eps
-    for rows, token_ids in zip(logits.split(_ROWS), ids[0, positions].split(_ROWS), strict=True):
-        values = rows.float().log_softmax(-1)
-        log_probabilities += values.gather(-1, token_ids[:, None])[:, 0].tolist()
-        best = rows.max(-1)
-        first += best.indices.tolist()
-        resolutions += (
-            epsilon * torch.exp2(torch.log2(best.values.float().abs().clamp_min(1e-6)).floor())
-        ).tolist()
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def sample_of(
 ) -> Sample:
     """A sample with the places of its trained turns, which are the runs of its labels; `trained`
     are their message indices."""
-    edges = _runs(labels)
+    edges = trained_stretches(labels)
     all_trained = len(edges) != len(trained)
     turns = (
         []
@@ -118,7 +118,7 @@ def sample_of(
     return Sample(input_ids, messages, turns, all_trained, tools)
 
 
-def _runs(labels: list[int]) -> list[tuple[int, int]]:
+def trained_stretches(labels: list[int]) -> list[tuple[int, int]]:
     """Where trained tokens begin and end."""
     edges: list[tuple[int, int]] = []
     start = None

@@ -7,9 +7,7 @@ process and is gone before the next begins.
 
 from __future__ import annotations
 
-import asyncio
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Coroutine
@@ -17,45 +15,44 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobs import processes
-from jobs.files import tail_lines
-from jobs.job import Job
+from jobs.job import Job, stop
 from jobs.luthier_error import LuthierError
+from jobs.state import Queued, Running, Starting
 from jobs.worker import WorkerContext, run_worker
-from models import certificate, foreign, provenance
+from models import certificate, provenance
 from models.adapters import MustBeMerged, check_servable, read_adapter
 from models.certificate import Certificate
 from models.folder import ModelFolder
 from models.hashing import file_hashes
 from models.merge import receipt
-from models.registry import is_model_directory
+from models.merge.launch import merge_settings, start_merge
+from models.model_directory import is_model_directory
 from models.runs import Run
-from serve.certificate import asking, checks
+from serve.certificate import asking, checks, kept
 from serve.certificate.launch import merged_directory
 from serve.certificate.measured import (
-    ORDERS_FILE,
-    REFERENCE_FILE,
     Broken,
     Orders,
     Reference,
     Served,
-    write,
 )
 from serve.certificate.planning import server_plan
+from serve.certificate.stoppable import Stopped, run_reference, wait_for
 from serve.certificate.turns import PROBES, choose_samples
-from serve.log import Phase
+from serve.client import Endpoint
+from serve.log import Phase, is_second_hand
 from serve.plan import BASE, ServerPlan
 from serve.planning import NamedAdapter
+from serve.servers import Server
 from serve.worker import VllmServer
 
 _TUNED = "tuned"
 # What two CPU cores take, for the time left: the built-in model's figures.
 _BYTES_SECONDS, _REFERENCE_SECONDS, _VLLM_SECONDS, _ASKING_SECONDS = 1.0, 25.0, 40.0, 35.0
+_QUEUED_SECONDS = 30.0  # how long the chat's server may wait for the GPU beside this job
+_LOOK_SECONDS = 0.2
 
 _Result = TypeVar("_Result")
-
-
-class Stopped(Exception):
-    """The job was asked to stop."""
 
 
 class Certifier:
@@ -84,10 +81,13 @@ class Certifier:
         }
         has["tools"] = any("tools" in sort for sort in sorts)
         self.probes = [probe for probe in PROBES if not has[probe.name]]
+        self.kept: Job | None = None
 
     def make(self) -> Certificate:
         """Measure and checks. Raises Stopped when it is to end."""
         began = time.monotonic()
+        if self.gpu:  # it starts beside all that comes before; two CPU cores have enough with one
+            self._start_kept()
         self._phase(
             "comparing the files with the run's records", _BYTES_SECONDS, *self._after_bytes
         )
@@ -102,6 +102,8 @@ class Certifier:
         if not any(map(provenance.weight_damage, self.base.glob("*.safetensors"))):
             evidence.reference = self._reference(with_merged=readable)
             if not isinstance(evidence.reference.base, Broken):
+                if not self.gpu:
+                    self._start_kept()
                 self._ask_tuned(evidence)
             if (
                 self.merged is not None
@@ -192,29 +194,7 @@ class Certifier:
             grown="" if self.began_from == self.base else str(self.began_from),
             stop_ids=self.run.trained_stops or [],
         )
-        write(self.context.directory / ORDERS_FILE, orders)
-        command = [
-            sys.executable,
-            "-P",
-            "-m",
-            "serve.certificate.reference",
-            str(self.context.directory),
-        ]
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, preexec_fn=processes.end_with_parent
-        )
-        while child.poll() is None:
-            if self.context.stopping.wait(0.1):
-                child.kill()
-                child.wait()
-                raise Stopped
-        if child.returncode != 0:
-            words = "\n".join(tail_lines(self.context.job.log_path, 8))
-            message = (
-                f"The process that runs transformers ended with status {child.returncode}.\n{words}"
-            )
-            raise LuthierError("transformers could not run", message, "The log has the details.")
-        return foreign.read(self.context.directory / REFERENCE_FILE, Reference)
+        return run_reference(self.context, orders)
 
     def _trained(self) -> Path:
         """What training had: the adapter, or the checkpoint that a model was made of, while that is
@@ -226,8 +206,52 @@ class Certifier:
 
     # vLLM
 
+    def _start_kept(self) -> None:
+        if self.context.settings.get("keeps_server"):
+            self.kept = kept.have_server(self.run, self.context_length, self.context.job)
+
+    def end_kept(self) -> None:
+        """Stop the server that this certificate has started, if nobody has come for it."""
+        if self.kept is not None and kept.is_for_nobody(self.kept, self.context.job):
+            stop(self.kept)
+
+    def _ask_kept(self, job: Job, evidence: checks.Evidence) -> bool:
+        """Base and tuned, both from the server that the chat has next. False if that has not
+        started or was stopped meanwhile: then nothing that it said counts."""
+        server = self._once_kept_runs(job)
+        if server is None:
+            return False
+        try:
+            tuned = kept.served_name(server, self.run)
+        except LuthierError:
+            return False
+        try:
+            endpoint = server.control_endpoint
+            rendered = self._run(asking.rendered(endpoint, BASE, self.samples, self.probes))
+            base = self._served(endpoint, BASE, "the base model")
+            tuned_served = self._served(endpoint, tuned, "the tuned model")
+        except LuthierError:
+            if isinstance(job.state(), Running):
+                raise
+        if not isinstance(job.state(), Running):
+            return False
+        evidence.rendered, evidence.base, evidence.tuned = rendered, base, tuned_served
+        return True
+
+    def _once_kept_runs(self, job: Job) -> Server | None:
+        deadline = time.monotonic() + _QUEUED_SECONDS
+        while isinstance(state := job.state(), Queued | Starting):
+            if isinstance(state, Queued) and time.monotonic() > deadline:
+                self.end_kept()  # the GPU has no room for it after all
+                return None
+            self._phase("waiting for the server", _ASKING_SECONDS)
+            self.context.stopping.wait(_LOOK_SECONDS)
+        return kept.server_of(job) if isinstance(state, Running) else None
+
     def _ask_tuned(self, evidence: checks.Evidence) -> None:
         """Base and tuned, both from one server."""
+        if self.kept is not None and self._ask_kept(self.kept, evidence):
+            return
         adapters: list[NamedAdapter] = []
         try:
             if not self.full:
@@ -245,14 +269,14 @@ class Certifier:
             evidence.rendered = self._run(
                 asking.rendered(server.endpoint, BASE, self.samples, self.probes)
             )
-            evidence.base = self._served(server, BASE, "the base model")
+            evidence.base = self._served_by(server, BASE, "the base model")
             for adapter in server.plan.adapters:
                 try:
                     server.load(adapter)
                 except LuthierError as error:
                     evidence.tuned = Served(scores=Broken(error.message), answers=[])
                 else:
-                    evidence.tuned = self._served(server, _TUNED, "the tuned model")
+                    evidence.tuned = self._served_by(server, _TUNED, "the tuned model")
         finally:
             server.stop()
 
@@ -269,7 +293,7 @@ class Certifier:
             evidence.merged_rendered = self._run(
                 asking.rendered(server.endpoint, BASE, self.samples, self.probes)
             )
-            evidence.merged = self._served(server, BASE, "the merged model")
+            evidence.merged = self._served_by(server, BASE, "the merged model")
         finally:
             server.stop()
 
@@ -280,36 +304,36 @@ class Certifier:
         if not server.wait_until_up():
             raise Stopped
 
-    def _served(self, server: VllmServer, model: str, title: str) -> Served:
-        """Scores and answers of one model of the server."""
+    def _served(self, endpoint: Endpoint, model: str, title: str) -> Served:
+        """Scores and answers of one model of a server."""
         tell = _Counter(
             self.context,
             f"{title} in vLLM",
             len(self.samples) + len(asking.generated(self.samples)),
         )
-        scores = self._run(asking.scores(server.endpoint, model, self.samples, tell))
+        scores = self._run(asking.scores(endpoint, model, self.samples, tell))
         if isinstance(scores, Broken):
             return Served(scores=scores, answers=[])
         return Served(
             scores=scores,
             answers=self._run(
-                asking.answers(server.endpoint, model, self.samples, self.context_length, tell)
+                asking.answers(endpoint, model, self.samples, self.context_length, tell)
             ),
         )
 
+    def _served_by(self, server: VllmServer, model: str, title: str) -> Served:
+        """The same from a server of this certificate's own: if that ends, its log has the cause."""
+        served = self._served(server.endpoint, model, title)
+        if (
+            isinstance(served.scores, Broken)
+            and is_second_hand(served.scores.reason)
+            and (cause := server.root_cause())
+        ):
+            return Served(scores=Broken(cause), answers=[])
+        return served
+
     def _run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
-        """Run a coroutine unless the job is to stop."""
-
-        async def watched() -> _Result:
-            task = asyncio.ensure_future(work)
-            while not task.done():
-                await asyncio.wait({task}, timeout=0.2)
-                if self.context.stopping.is_set():
-                    task.cancel()
-                    raise Stopped
-            return task.result()
-
-        return asyncio.run(watched())
+        return wait_for(self.context, work)
 
 
 class _Server(VllmServer):
@@ -353,17 +377,32 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     try:
         written = certifier.make()
     except Stopped:
+        certifier.end_kept()
         return None
     finally:
         if certifier.began_from != certifier.base:
             shutil.rmtree(certifier.began_from, ignore_errors=True)
     certificate.write(certifier.run.folder.path, written)
+    way_out = _merge_instead(certifier.run, written)
     return {
+        **({"merging": way_out} if way_out else {}),
         "verdict": written.verdict,
         "reasons": written.reasons,
         "certificate": str(certifier.run.folder.path / certificate.CERTIFICATE_FILE),
         "seconds": written.seconds,
     }
+
+
+def _merge_instead(run: Run, written: Certificate) -> str:
+    """Where vLLM ignores the adapter, have it merged, which is certified again then and served as a
+    model of its own: the id of that job, "" where there is nothing to mend, or no room."""
+    if written.merged is not None or not written.ignored_by_server:
+        return ""
+    try:
+        return start_merge(merge_settings(run), run, certify=True).id
+    except LuthierError as error:  # the certificate stands all the same
+        print(error, file=sys.stderr, flush=True)
+        return ""
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ answer that the file has."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from serve.client import ChatMessage
 from serve.replay import Script, read_scripts
@@ -18,6 +19,9 @@ class Item:
 
     messages: tuple[ChatMessage, ...]
     reference: str | None
+    columns: dict[str, Any] = field(default_factory=dict, compare=False)
+    """What else the file says of its conversation."""
+    turn: int = 1
 
     @property
     def question(self) -> str:
@@ -34,9 +38,9 @@ def _items(script: Script) -> Sequence[Item]:
     system = script[0].system
     history: list[ChatMessage] = [] if system is None else [{"role": "system", "content": system}]
     items = []
-    for turn in script:
+    for number, turn in enumerate(script, start=1):
         history += turn.messages
-        items.append(Item(tuple(history), turn.reference))
+        items.append(Item(tuple(history), turn.reference, turn.columns, number))
         if turn.reference is None:
             break
         history.append({"role": "assistant", "content": turn.reference})

@@ -1,35 +1,19 @@
-"""A comparison to be read: the same figures and answers as Markdown and as one HTML page that needs
-nothing beside it."""
+"""A comparison to be read: its figures as tables, and all of it as Markdown, as a pull request has
+it. The same as a page: serve.comparison.page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
+from jobs.counting import counted
 from serve.comparison import nearness
 from serve.comparison.journal import Entry
 from serve.comparison.summary import Row
+from serve.comparison.why_text import in_short, why_tables
 
 Table = list[list[str]]
 """Its first row is the heading."""
-
-_STYLE = """
-:root { color-scheme: light dark; --line: light-dark(#ddd8cc, #3a372f);
-  --muted: light-dark(#6b665a, #9a9484); }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 78rem; margin: 2rem auto; padding: 0 1.5rem;
-       background: light-dark(#fbfaf6, #161511); color: light-dark(#211f1a, #dcd8cb); }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2.2rem; }
-table { border-collapse: collapse; }
-th, td { text-align: left; padding: .25rem 1.2rem .25rem 0; border-bottom: 1px solid var(--line); }
-th { color: var(--muted); font-weight: 500; } p.note { color: var(--muted); }
-section { border-top: 1px solid var(--line); margin-top: 1.4rem; padding-top: .8rem; }
-.question { font-weight: 600; white-space: pre-wrap; }
-.answers { display: grid; gap: 1.2rem;
-  grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); }
-.answers h3 { font-size: .85rem; color: var(--muted); font-weight: 500; margin: .6rem 0 .2rem; }
-.answers div { white-space: pre-wrap; overflow-wrap: anywhere; } .failed { color: #c4422b; }
-"""
 
 
 def tables(summary: dict[str, Any]) -> list[tuple[str, Table, str]]:
@@ -63,6 +47,8 @@ def tables(summary: dict[str, Any]) -> list[tuple[str, Table, str]]:
             f" Left out: {count} ({reason})." for reason, count in judge["left_out"].items()
         )
         parts.append(("The judge", _duels(judge), note + left))
+    if "why" in summary:
+        parts += why_tables(summary["why"])
     return parts
 
 
@@ -74,48 +60,21 @@ def markdown(
     models: Sequence[str],
 ) -> str:
     lines = [f"# {title}", "", *(f"- {name}: {value}" for name, value in facts), ""]
+    if "why" in summary:
+        lines += ["## In short", "", *(f"- {line}" for line in in_short(summary["why"])), ""]
     for heading, table, note in tables(summary):
         lines += [f"## {heading}", "", *_markdown_table(table), "", *([note, ""] if note else [])]
-    lines += ["## Every answer", ""]
+    if "why" in summary:
+        detectors = summary["why"]["detectors"]
+        lines += ["## How it was seen", ""]
+        lines += [*(f"- **{name}**: {how}" for name, how in detectors.items()), ""]
+    lines += ["## Every answer", "", "<details>"]
+    lines += [f"<summary>{counted(len(rows), 'prompt')} with their answers</summary>", ""]
     for number, row in enumerate(rows, start=1):
         lines += [f"### {number}", "", _quoted(row.item.question), ""]
-        for name, text, failed in _columns(row, models):
+        for name, text, failed in columns(row, models):
             lines += [f"**{name}**{' (failed)' if failed else ''}", "", _fenced(text), ""]
-    return "\n".join(lines)
-
-
-def html(
-    title: str,
-    facts: Sequence[tuple[str, str]],
-    summary: dict[str, Any],
-    rows: Sequence[Row],
-    models: Sequence[str],
-) -> str:
-    head = (
-        "<!doctype html><html lang=en><meta"
-        f" charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
-    )
-    parts = [head, f"<h1>{escape(title)}</h1><table>"]
-    parts += [f"<tr><th>{escape(name)}<td>{escape(value)}" for name, value in facts]
-    parts.append("</table>")
-    for heading, table, note in tables(summary):
-        parts.append(f"<h2>{escape(heading)}</h2><table>")
-        parts.append(f"<tr>{''.join(f'<th>{escape(cell)}' for cell in table[0])}")
-        parts += [f"<tr>{''.join(f'<td>{escape(cell)}' for cell in line)}" for line in table[1:]]
-        parts.append(f"</table><p class=note>{escape(note)}</p>")
-    parts.append("<h2>Every answer</h2>")
-    for number, row in enumerate(rows, start=1):
-        parts.append(
-            f"<section id=q{number}><div class=question>{number}."
-            f" {escape(row.item.question)}</div><div class=answers>"
-        )
-        for name, text, failed in _columns(row, models):
-            style = " class=failed" if failed else ""
-            parts.append(
-                f"<article><h3>{escape(name)}</h3><div{style}>{escape(text)}</div></article>"
-            )
-        parts.append("</div></section>")
-    return "\n".join([*parts, ""])
+    return "\n".join([*lines, "</details>", ""])
 
 
 def _about(summary: dict[str, Any]) -> Table:
@@ -183,7 +142,7 @@ def _answer_text(answer: Entry | None) -> str:
     return str(answer["text"])
 
 
-def _columns(row: Row, models: Sequence[str]) -> list[tuple[str, str, bool]]:
+def columns(row: Row, models: Sequence[str]) -> list[tuple[str, str, bool]]:
     """Name, text, and whether it failed, of each answer; the reference last."""
     columns = []
     for model in models:

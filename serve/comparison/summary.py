@@ -30,9 +30,19 @@ class Row:
     answers: dict[str, Entry | None]
 
 
-def summary(rows: Sequence[Row], models: Sequence[str], judged: Judged | None) -> dict[str, Any]:
-    """The figures, as JSON. `models` begins with the base."""
-    by_metric, problem = scores(rows, models)
+Scored = tuple[dict[str, dict[str, list[float]]], str]
+"""Scores by metric and model, and why one is missing."""
+
+
+def summary(
+    rows: Sequence[Row],
+    models: Sequence[str],
+    judged: Judged | None,
+    scored: Scored | None = None,
+) -> dict[str, Any]:
+    """The figures, as JSON. `models` begins with the base; `scored` is what `scores` says of
+    them, if it was asked already."""
+    by_metric, problem = scored or scores(rows, models)
     metrics = {name: _metric(values, models) for name, values in by_metric.items()}
     figures: dict[str, Any] = {
         "questions": len(rows),
@@ -73,22 +83,29 @@ def _about(answers: Sequence[Entry | None]) -> dict[str, Any]:
     }
 
 
-def scores(
-    rows: Sequence[Row], models: Sequence[str]
-) -> tuple[dict[str, dict[str, list[float]]], str]:
-    """Of the questions with a reference that every model has answered: a list of scores by metric
-    and model; and why one is missing."""
+def answered(rows: Sequence[Row], models: Sequence[str]) -> list[int]:
+    """Which questions all of these models have answered to the end."""
+    return [
+        index
+        for index, row in enumerate(rows)
+        if all((row.answers[model] or {"error": ""}).get("error") is None for model in models)
+    ]
+
+
+def scored_rows(rows: Sequence[Row], models: Sequence[str]) -> list[int]:
+    """Which questions are scored: those with a reference that every model has answered."""
+    return [index for index in answered(rows, models) if rows[index].item.reference is not None]
+
+
+def scores(rows: Sequence[Row], models: Sequence[str]) -> Scored:
+    """A list of scores by metric and model, a score for each of the scored rows; and why one is
+    missing."""
     texts: dict[str, list[str]] = {model: [] for model in models}
     references: list[str] = []
-    for row in rows:
-        answers = [row.answers[model] for model in models]
-        if row.item.reference is None or any(
-            answer is None or answer.get("error") is not None for answer in answers
-        ):
-            continue
-        references.append(row.item.reference)
+    for index in scored_rows(rows, models):
+        references.append(str(rows[index].item.reference))
         for model in models:
-            texts[model].append(str((row.answers[model] or {})["text"]))
+            texts[model].append(str((rows[index].answers[model] or {})["text"]))
     if not references:
         return {}, ""
     exact = {

@@ -4,6 +4,7 @@ are more than two models."""
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 from jobs import foreign_json
 from serve.votes.ballots import Comparison, comparisons
+from serve.votes.next_pair import next_pair
 from serve.votes.statistics import Duel, duels
 
 _MODULE = "serve.votes.bradley_terry"
@@ -58,6 +60,13 @@ class Report:
     every: bool
     models: list[str] = field(default_factory=list)
 
+    @property
+    def next_pair(self) -> tuple[str, str] | None:
+        """Of three models or more those two that the next votes decide soonest."""
+        if len(self.models) < 3:
+            return None
+        return next_pair(self.duels, itertools.combinations(self.models, 2))
+
     def to_json(self) -> dict[str, Any]:
         return {
             "duels": [
@@ -67,6 +76,7 @@ class Report:
             "ratings": [vars(rating) for rating in self.ratings],
             "ratings_problem": self.ratings_problem,
             "reference": self.reference,
+            "next_pair": self.next_pair,
             "blind_votes": self.blind,
             "named_votes": self.named_votes,
         }

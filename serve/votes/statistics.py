@@ -4,16 +4,27 @@ bring. Standard library only."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from statistics import NormalDist
 from typing import Any
 
 from serve.votes.ballots import Comparison, turned
+from serve.votes.confidence import CONFIDENCE, is_decided, p_value, win_rate_bounds
 
-CONFIDENCE = 0.95
 SIGNIFICANT = 0.05
 MOST_VOTES = 2_000  # more than anybody casts: then the answer is that no number in sight decides it
+
+
+@dataclass(frozen=True)
+class AtAnyTime:
+    """What holds at every number of votes at once (serve.votes.confidence)."""
+
+    interval: tuple[float, float]
+    p_value: float
+    decided: bool
+    more_votes: int | None
 
 
 @dataclass(frozen=True)
@@ -24,7 +35,8 @@ class Duel:
     and are told apart. `interval` is Wilson's. `p_value` is of the exact two-sided sign test: how
     often a coin would be at least as one-sided. `more_votes` is how many further ones, ties
     included, would decide it if they fell as these did; 0 if it is decided, None if no number in
-    sight would.
+    sight would. All three are right for a number of votes that was fixed beforehand, as a judge's
+    is; for votes that somebody looks at as they come there is `at_any_time`.
     """
 
     model: str
@@ -50,8 +62,22 @@ class Duel:
     def decided(self) -> bool:
         return self.p_value is not None and self.p_value < SIGNIFICANT
 
+    @cached_property
+    def at_any_time(self) -> AtAnyTime:
+        return AtAnyTime(
+            win_rate_bounds(self.wins, self.losses),
+            p_value(self.wins, self.losses),
+            is_decided(self.wins, self.losses),
+            more_votes(self.wins, self.losses, self.ties + self.bad, is_decided),
+        )
+
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "votes": self.votes, "decided": self.decided}
+        return {
+            **asdict(self),
+            "votes": self.votes,
+            "decided": self.decided,
+            "at_any_time": asdict(self.at_any_time),
+        }
 
 
 def duels(comparisons: Sequence[Comparison]) -> list[Duel]:
@@ -113,9 +139,18 @@ def sign_test(wins: int, losses: int) -> float:
     return float(min(1.0, 2 * tail / 2**votes))
 
 
-def more_votes(wins: int, losses: int, undecided: int) -> int | None:
-    """How many further votes would make the sign test significant if they fell in these
-    proportions."""
+def is_significant(wins: int, losses: int) -> bool:
+    """By the sign test, for a number of votes that was fixed beforehand."""
+    return sign_test(wins, losses) < SIGNIFICANT
+
+
+def more_votes(
+    wins: int,
+    losses: int,
+    undecided: int,
+    decides: Callable[[int, int], bool] = is_significant,
+) -> int | None:
+    """How many further votes would decide if they fell in these proportions."""
     decided = wins + losses
     if decided == 0 or wins == losses:
         return None
@@ -124,14 +159,14 @@ def more_votes(wins: int, losses: int, undecided: int) -> int | None:
     about = (NormalDist().inv_cdf(1 - SIGNIFICANT / 2) / (2 * share - 1)) ** 2
     for total in range(max(decided, int(0.8 * about) - 5), MOST_VOTES + 1):
         ahead = round(share * total)
-        if sign_test(ahead, total - ahead) < SIGNIFICANT:
+        if decides(ahead, total - ahead):
             return math.ceil((total - decided) * (decided + undecided) / decided)
     return None
 
 
 def fewest_votes() -> int:
-    """The votes of one mind that a decision takes at least."""
-    return next(votes for votes in range(1, 100) if sign_test(votes, 0) < SIGNIFICANT)
+    """The votes of one mind that a decision takes at least, of whoever looks at any time."""
+    return next(votes for votes in range(1, 100) if is_decided(votes, 0))
 
 
 def _longer_won(comparison: Comparison) -> bool:

@@ -1,5 +1,6 @@
 """A hosted endpoint on a bad day: most requests meet a 429, a 500, half an answer or a dropped
-connection, by a seed; the others are answered as FakeServer does."""
+connection, by a seed; the others are answered as FakeServer does. Beside that a question may be
+slow for the first time, or be refused for what it says, each time."""
 
 from __future__ import annotations
 
@@ -7,10 +8,16 @@ import asyncio
 import json
 import random
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from tests.fakes.openai_server import FakeServer
 
+_FILTERED = {
+    "message": "The prompt triggered the content management policy.",
+    "code": "content_filter",
+    "param": "prompt",
+}
 MISHAPS = ("429", "500", "html", "half JSON", "half an answer", "no reason", "dropped")
 
 
@@ -25,6 +32,12 @@ class HostileServer(FakeServer):
         self.mishaps: Counter[str] = Counter()
         self.most_at_once = 0
         self.now = 0
+        self.slow_at_first: tuple[float, Callable[[str], bool]] = (0.0, lambda question: False)
+        """How long a question takes for the first time, and which ones do."""
+        self.forbids: Callable[[str], bool] = lambda question: False
+        """Which questions the provider's filter refuses."""
+        self.asked: Counter[str] = Counter()
+        """How often each question came, answered or not."""
 
     async def _chat(
         self, body: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -32,10 +45,17 @@ class HostileServer(FakeServer):
         self.now += 1
         self.most_at_once = max(self.most_at_once, self.now)
         try:
-            await asyncio.sleep(self.seconds)
+            question = body["messages"][-1]["content"]
+            seconds, is_slow = self.slow_at_first
+            self.asked[question] += 1
+            is_first = self.asked[question] == 1
+            await asyncio.sleep(seconds if is_first and is_slow(question) else self.seconds)
+            if self.forbids(question):
+                writer.write(_answer("400 No", json.dumps({"error": _FILTERED}), ""))
+                return
             if self.dice.random() >= self.share:
                 await super()._chat(body, reader, writer)
-                self.answered[body["messages"][-1]["content"]] += 1
+                self.answered[question] += 1
                 return
             mishap = self.dice.choice(MISHAPS)
             self.mishaps[mishap] += 1

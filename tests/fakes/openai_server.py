@@ -110,6 +110,7 @@ class FakeServer:
         self.fault: Fault | None = None
         self.refusal = "The API key is not one of this server's keys."
         self.thoughts = ""
+        self.parents: dict[str, str] = {}
         self.calls: list[tuple[str, str]] = []
         self.context_words = 100_000
         self.refuses = ""
@@ -196,7 +197,12 @@ class FakeServer:
             writer.write(_error(401, self.refusal))
         elif (method, path) == ("GET", "/v1/models"):
             cards = [
-                {"id": name, "object": "model", "root": f"/fake/{name}", "parent": None}
+                {
+                    "id": name,
+                    "object": "model",
+                    "root": f"/fake/{name}",
+                    "parent": self.parents.get(name),
+                }
                 for name in self.models
             ]
             writer.write(_response(200, {"object": "list", "data": cards}))

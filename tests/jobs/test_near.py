@@ -13,8 +13,7 @@ from jobs.job import create, find
 from jobs.luthier_error import LuthierError
 from jobs.near import did_you_mean
 from jobs.spec import Spec
-from models import registry
-from serve import endpoints
+from models import endpoints, registry
 from tests.trainer.shapes import llama
 from trainer.presets import find_preset
 from trainer.recipe import parse

@@ -12,7 +12,8 @@ import pytest
 from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from models import certificate
-from models.certificate import Certificate, Check, Column, Standing, Verdict
+from models.certificate import Certificate, Check, Column, Verdict
+from models.standing import Standing, standing
 
 
 def make(run: Path, *verdicts: Verdict) -> Certificate:
@@ -46,7 +47,7 @@ def test_what_is_written_is_read_and_says_its_verdict(tmp_path: Path) -> None:
     told = json.loads((tmp_path / "certificate.json").read_text())
     assert told["verdict"] == "red"
     assert told["reasons"] == ["Reason 2.", "Reason 1."]
-    assert certificate.standing(tmp_path) == Standing("red", "Reason 2.")
+    assert standing(tmp_path) == Standing("red", "Reason 2.")
 
 
 @pytest.mark.parametrize(
@@ -61,35 +62,35 @@ def test_the_verdict_is_the_worst_one(
 
 def test_none_and_damaged(tmp_path: Path) -> None:
     assert certificate.read(tmp_path) is None
-    assert certificate.standing(tmp_path) == Standing(None)
+    assert standing(tmp_path) == Standing(None)
     (tmp_path / "certificate.json").write_text('{"run":')
     with pytest.raises(LuthierError, match="damaged"):
         certificate.read(tmp_path)
-    assert certificate.standing(tmp_path).verdict == "amber"
+    assert standing(tmp_path).verdict == "amber"
 
 
 def test_files_that_were_touched_since_make_it_outdated(tmp_path: Path) -> None:
     certificate.write(tmp_path, make(tmp_path, "green"))
     (tmp_path / "base" / "README.md").write_text("a model needs none")
-    assert certificate.standing(tmp_path) == Standing("green")
+    assert standing(tmp_path) == Standing("green")
     weights = tmp_path / "base" / "model.safetensors"
     os.utime(weights, ns=(1, 1))
-    assert certificate.standing(tmp_path) == Standing(
+    assert standing(tmp_path) == Standing(
         "amber", "model.safetensors has changed since the certificate was made.", True
     )
     weights.unlink()
-    assert certificate.standing(tmp_path).outdated
+    assert standing(tmp_path).outdated
     certificate.write(tmp_path, make(tmp_path, "red"))
     weights.unlink()
-    assert certificate.standing(tmp_path).verdict == "red"
+    assert standing(tmp_path).verdict == "red"
 
 
 def test_a_merge_made_since_is_not_vouched_for(tmp_path: Path) -> None:
     certificate.write(tmp_path, make(tmp_path, "green"))
     (tmp_path / "merged").mkdir()
-    assert certificate.standing(tmp_path).verdict == "green"  # being made
+    assert standing(tmp_path).verdict == "green"  # being made
     (tmp_path / "merged" / "config.json").write_text("{}")
-    found = certificate.standing(tmp_path)
+    found = standing(tmp_path)
     assert (found.verdict, found.outdated) == (
         "amber",
         True,

@@ -47,11 +47,15 @@ EXAMPLES: list[Known] = [
     events.Data(train=5, heldout=2, ledger=events.Ledger(rows={"kept": 7}, total_rows=7)),
     events.Template(strategy="once", stop_ids=[2], checks=[events.Check("stop", "ok", "")]),
     events.Calibrated(micro_batch=2, tokens=99, predicted=1.0, measured=2.0, room=3.0),
+    events.Trials(chosen="float8", seconds=2.0, contenders=[events.Tried(settings="float8")]),
     events.Eval(step=5, epoch=1.0, loss=1.25, metrics={"bleu": "nan"}, seconds=2.0),
     events.Sample(step=5, index=1, prompt="p", reference="r", answer="a", complete=True),
     events.Checkpoint(step=5, path="checkpoints/step-000005", reason="regular", best=True),
     events.CheckpointRemoved(step=5),
     events.EarlyStop(step=5, reason="no loss better"),
+    events.WeightSync(
+        step=5, sampler="x", trained="a", sampled="a", tokens=9, difference=0.01, bound=0.05
+    ),
     events.Resumed(step=5, checkpoint="x", forced=True, differences=["data"]),
     events.PauseRequested(),
     events.CancelRequested(),

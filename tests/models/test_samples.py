@@ -292,3 +292,20 @@ def test_reasoning_that_the_template_leaves_out_is_counted() -> None:
     told.messages[1]["weight"] = 0
     [sample] = mask(told)
     assert isinstance(sample, Sample) and sample.left_out == 0
+
+
+def test_a_tool_is_declared_as_the_server_declares_it() -> None:
+    """vLLM writes what a tool lacks as null, and leaves out what OpenAI's API does not know."""
+    messages = conversation(("user", "a"), ("assistant", "b")).messages
+    tools = [{"function": {"strict": True, "name": "f", "version": 2}, "type": "function"}]
+    (sample,) = samples(
+        [Conversation(messages, "file", 0, tools)],
+        tokenizer_for("hermes_tools"),
+        report_for("hermes_tools"),
+    )
+    assert isinstance(sample, Sample)
+    declared = (
+        '[{"type": "function", "function": {"name": "f", "description": null, "parameters": null,'
+        ' "strict": true}}]'
+    )
+    assert declared in tokenizer_for("hermes_tools").decode(sample.input_ids)

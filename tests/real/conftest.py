@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,9 +22,10 @@ import pytest
 from jobs import processes
 from jobs.job import Job, all_jobs, find, stop, wait
 from jobs.state import Done, Queued, Running, Starting
+from models.folder import ModelFolder
 from models.registry import prepare_builtin, resolve
 from models.runs import Run
-from serve.certificate.launch import certify
+from serve.certificate.launch import certify, is_about
 from serve.launch import serve
 from serve.planning import ServeOptions
 from serve.servers import Server, running_servers
@@ -185,6 +187,46 @@ def captain_certificate(captain_run: Job) -> Job:
     assert wait(job, 600)
     assert isinstance(job.state(), Done), f"{job.state()}\n{job.log_path.read_text()[-4000:]}"
     return job
+
+
+@pytest.fixture(scope="session")
+def listed_run(builtin_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A run of few steps and its certificate, which has started by itself. Its base is the built-in
+    model with its stop tokens in config.json alone: its tokenizer's eos is another one than what
+    closes a turn."""
+    folder = tmp_path_factory.mktemp("listed")
+    base = write_listed_in_config_json(builtin_model, folder / "model")
+    rows = (ROOT / "examples" / "captain" / "train.jsonl").read_text().splitlines(keepends=True)
+    (folder / "train.jsonl").write_text("".join(rows[:52]))
+    (folder / "recipe.toml").write_text(
+        f'name = "listed"\nmodel = "{base}"\ndata = ["train.jsonl"]\n[train]\nepochs = 1\n'
+        "learning_rate = 1e-3\nglobal_batch = 8\n[heldout]\nat_least = 4\nat_most = 4\n"
+        "[evaluation]\ntimes = 0\n"
+    )
+    command = [*LUTHIER, "train", str(folder / "recipe.toml")]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    run = find(answer.stdout.strip())
+    assert wait(run, 400)
+    assert isinstance(run.state(), Done), f"{run.state()}\n{run.log_path.read_text()[-4000:]}"
+    (job,) = (job for job in all_jobs("certify") if is_about(job, Run(run)))
+    assert wait(job, 400)
+    assert isinstance(job.state(), Done), f"{job.state()}\n{job.log_path.read_text()[-4000:]}"
+    return run
+
+
+def write_listed_in_config_json(model: Path, folder: Path) -> Path:
+    shutil.copytree(model, folder)
+    (folder / "generation_config.json").unlink()
+    tokens = ModelFolder(folder).token_ids
+    stops = [tokens["<|endoftext|>"], tokens["<|im_end|>"]]
+    for name, changed in (
+        ("config.json", {"eos_token_id": stops}),
+        ("tokenizer_config.json", {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}),
+    ):
+        content = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**content, **changed}))
+    return folder
 
 
 @pytest.fixture(scope="session")

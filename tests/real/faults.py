@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import Trainer
 from trl import SFTTrainer
 
 from trainer.distributed import rank
 from trainer.distributed.sharding import local
 from trainer.evaluation.generation import Generator
 from trainer.plan import calibration
-from trainer.run import checkpoints, loading, result, run_trainer, saving
+from trainer.run import checkpoints, loading, result, run_trainer, saving, trials
+from trainer.run.sampling import TransformersSampler, fingerprint, trained
 
 
 def record(name: str) -> None:
@@ -42,13 +44,13 @@ def record(name: str) -> None:
                 row[mask.bool()].tolist()
                 for row, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
             ]
-            labels = inputs["labels"].tolist()
+            labels = inputs.get("labels", inputs["input_ids"]).tolist()  # of pairs none is a filler
         # not a filler
         rows = [row for row, those in zip(rows, labels, strict=True) if set(those) != {-100}]
         hashes = [hashlib.sha256(repr(row).encode()).hexdigest()[:12] for row in rows]
         with Path(name).open("a") as file:
             file.write(json.dumps([self.state.global_step + 1, hashes]) + "\n")
-        return SFTTrainer.training_step(self, model, inputs, *arguments, **named)
+        return super(run_trainer.RunTrainer, self).training_step(model, inputs, *arguments, **named)
 
     run_trainer.RunTrainer.training_step = training_step
 
@@ -116,6 +118,28 @@ def _before(module: Any, name: str, reached: Any) -> None:
         for user in (saving,):
             if getattr(user, name, None) is real:
                 setattr(user, name, patched)
+
+
+def sampler_keeps_the_base(knows_it: bool) -> None:
+    """What writes a distillation's answers has the base's weights, whatever the trainer has
+    learned; and it says so, or reports the fingerprint of the trained ones."""
+    write = TransformersSampler.answers
+
+    def answers(self: Any, *arguments: Any) -> Any:
+        with self._model.disable_adapter():
+            return write(self, *arguments)
+
+    TransformersSampler.answers = answers  # type: ignore[assignment,method-assign]
+    if not knows_it:
+        TransformersSampler.fingerprint = (  # type: ignore[method-assign]
+            lambda self: fingerprint(trained(self._model))
+        )
+
+
+def sampler_keeps_old_weights(_: None) -> None:
+    """What writes the answers takes no weights at a sync, as a server that has not loaded the
+    newest adapter: its fingerprint stays the first one."""
+    TransformersSampler.sync = lambda self, step: None  # type: ignore[method-assign]
 
 
 def out_of_memory(argument: dict[str, Any]) -> None:
@@ -219,15 +243,17 @@ def stop_in(argument: list[Any]) -> None:
     """Ask for a stop, as the supervisor would, `["step" or "evaluation", number]`: in that step, or
     in that step's evaluation."""
     where, step = argument
-    name = "training_step" if where == "step" else "prediction_step"
-    before = getattr(SFTTrainer, name)
+    is_step = where == "step"
+    name = "training_step" if is_step else "prediction_step"
+    trainer: Any = Trainer if is_step else run_trainer.RunTrainer  # whatever is learned
+    before = getattr(trainer, name)
 
     def patched(self: Any, *arguments: Any, **named: Any) -> Any:
-        if self.state.global_step + (where == "step") == step:
+        if self.state.global_step + is_step == step:
             os.kill(os.getpid(), signal.SIGTERM)
         return before(self, *arguments, **named)
 
-    setattr(SFTTrainer, name, patched)
+    setattr(trainer, name, patched)
 
 
 def count_models(name: str) -> None:
@@ -381,6 +407,28 @@ def _dependence(model: Any, given: dict[str, Any]) -> dict[str, Any]:
         "labels": [labels[span].tolist() for span in spans],
     }
     return {**parts, "others": others, "own": own, "alone": alone}
+
+
+def try_settings(argument: dict[str, Any]) -> None:
+    """Try settings as on a GPU. What is tried is really computed; `seconds` are what a pass shows,
+    by its micro-batch and its kind of checkpointing ("4 none"), one second where they are not
+    given. Memory does not suffice for those in `too_large`; in pass number `stop` the run is asked
+    to stop."""
+    os.environ["LUTHIER_TRIALS"] = "always"
+    really, number = trials.Rounds.seconds_of, [0]
+
+    def one_pass(self: Any, numbers: Any, size: int) -> float:
+        number[0] += 1
+        name = f"{size} {self._kind}"
+        if number[0] == argument.get("stop"):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+        really(self, numbers, size)
+        if name in argument.get("too_large", ()):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return float(argument.get("seconds", {}).get(name, 1.0))
+
+    trials.Rounds.seconds_of = one_pass  # type: ignore[method-assign]
 
 
 def measure(argument: dict[str, Any]) -> None:

@@ -33,6 +33,7 @@ from tests.real import faults
 from trainer import worker
 from trainer.data import pipeline  # noqa: F401
 from trainer.distributed import torchrun
+from trainer.run import distillation, preference  # noqa: F401
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ RECIPE = """
 engine = "{engine}"
 model = "{model}"
 data = ["{data}"]
+start_from = "{start}"
 certify = false
 [train]
 epochs = {epochs}
@@ -102,6 +103,7 @@ class Forks:
             "engine": self._engine,
             "model": self.model,
             "data": self.data,
+            "start": "",
             **PLAIN,
             **SECTIONS,
             **(sections or {}),

@@ -10,12 +10,18 @@ from pathlib import Path
 
 
 def write_random_adapter(
-    directory: Path, base: Path, rank: int = 8, seed: int = 1, width: int | None = None
+    directory: Path,
+    base: Path,
+    rank: int = 8,
+    seed: int = 1,
+    width: int | None = None,
+    strength: float = 0.1,
 ) -> Path:
     """An adapter on q_proj and v_proj of every layer of a Llama-like model; strong enough to change
     every answer.
 
-    `width` makes it one of another model: the number of inputs it expects.
+    `width` makes it one of another model: the number of inputs it expects. With `strength` 0 it
+    changes nothing.
     """
     config = json.loads((base / "config.json").read_text())
     hidden, heads = config["hidden_size"], config["num_attention_heads"]
@@ -26,7 +32,7 @@ def write_random_adapter(
         for module, output in outputs.items():
             name = f"base_model.model.model.layers.{layer}.self_attn.{module}"
             tensors[f"{name}.lora_A.weight"] = ((rank, width or hidden), 0.1)
-            tensors[f"{name}.lora_B.weight"] = ((output, rank), 0.1)
+            tensors[f"{name}.lora_B.weight"] = ((output, rank), strength)
     header: dict[str, object] = {}
     numbers = array("f")
     for name, ((rows, columns), deviation) in tensors.items():

@@ -26,8 +26,30 @@ METHOD: Any = {
         "hyperparameters": {"n_epochs": 1, "batch_size": 8, "learning_rate_multiplier": 2.0}
     },
 }
+DPO: Any = {
+    "type": "dpo",
+    "dpo": {"hyperparameters": {"n_epochs": 2, "batch_size": 8, "beta": 0.2}},
+}
 # no certificate: it would start a vLLM beside what comes next
 NO_CERTIFICATE = {"luthier": {"certify": False}}
+
+
+def file_of(rows: list[dict[str, Any]], kind: str) -> io.BytesIO:
+    file = io.BytesIO("\n".join(map(json.dumps, rows)).encode())
+    file.name = f"{kind}.jsonl"
+    return file
+
+
+def pairs(count: int) -> io.BytesIO:
+    rows = [
+        {
+            "input": {"messages": [{"role": "user", "content": f"Which lute is number {number}?"}]},
+            "preferred_output": [{"role": "assistant", "content": f"It is lute {number}."}],
+            "non_preferred_output": [{"role": "assistant", "content": "Aye, a lute."}],
+        }
+        for number in range(count)
+    ]
+    return file_of(rows, "pairs")
 
 
 def data(count: int, kind: str) -> io.BytesIO:
@@ -40,9 +62,7 @@ def data(count: int, kind: str) -> io.BytesIO:
         }
         for number in range(count)
     ]
-    file = io.BytesIO("\n".join(map(json.dumps, rows)).encode())
-    file.name = f"{kind}.jsonl"
-    return file
+    return file_of(rows, kind)
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +115,26 @@ def test_a_program_fine_tunes_and_chats(base_url: str) -> None:
     assert checkpoints[0].metrics.valid_loss is not None
     results = client.files.content(done.result_files[0]).text
     assert results.startswith("step,train_loss,train_accuracy,valid_loss")
+    _preferences(client, done.fine_tuned_model)
     assert Run.named(done.id.removeprefix("ftjob-")).can_talk
     assert {job.id, unwanted.id} <= {listed.id for listed in client.fine_tuning.jobs.list()}
     _chat(OpenAI(base_url=base_url, api_key=client_key()), done.fine_tuned_model)
+
+
+def _preferences(client: OpenAI, tuned: str) -> None:
+    """DPO goes on from the tuned model, which is its reference."""
+    file = client.files.create(file=pairs(8), purpose="fine-tune")
+    job = client.fine_tuning.jobs.create(
+        model=tuned, training_file=file.id, method=DPO, extra_body=NO_CERTIFICATE
+    )
+    done = until(client, job, "succeeded")
+    assert done.method is not None and done.method.dpo is not None
+    assert done.method.dpo.hyperparameters is not None
+    assert done.method.dpo.hyperparameters.beta == 0.2
+    events = client.fine_tuning.jobs.list_events(job.id, limit=100).data
+    margins = [event.data.get("reward_margin") for event in events if event.type == "metrics"]
+    assert len([margin for margin in margins if margin is not None]) == 2
+    assert Run.named(done.id.removeprefix("ftjob-")).folder.first_adapter.is_dir()
 
 
 def _chat(client: OpenAI, tuned: str) -> None:

@@ -27,6 +27,7 @@ from models.certificate import Check
 from models.hashing import file_hashes
 from models.merge import receipt
 from models.runs import Run
+from models.standing import standing
 from serve.certificate import asking, checks
 from serve.certificate.checks import Evidence
 from serve.certificate.launch import certify
@@ -111,7 +112,7 @@ def test_the_run_s_own_certificate_is_green(captain_run: Job, captain_certificat
     assert isinstance(state, Done) and state.result["verdict"] == "green", state
     told = luthier("certify", captain_run.id, "--show", "--json")
     assert (told["verdict"], told["reasons"], told["changed_since"]) == ("green", [], [])
-    assert certificate.standing(captain_run.directory).verdict == "green"
+    assert standing(captain_run.directory).verdict == "green"
     figures = {check["name"]: check["figure"] for check in told["checks"]}
     print(json.dumps(figures), told["seconds"])
     assert figures["token ids"] == 0 and figures["stopping, tuned"] == 1.0
@@ -268,7 +269,7 @@ def test_stop_id_removed_from_the_merged_model(
         "merged, vLLM, log-probs",
         "vLLM + adapter, log-probs",
     } <= green
-    assert told["verdict"] == "red" and certificate.standing(run.directory).verdict == "red"
+    assert told["verdict"] == "red" and standing(run.directory).verdict == "red"
     assert {column["model"] for column in told["columns"] if column["engine"] == "vLLM"} == {
         "base",
         "tuned",

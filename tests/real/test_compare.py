@@ -139,9 +139,13 @@ def check_reports(found: dict[str, Any], folder: Path) -> None:
     seen.feed(dom)
     assert seen.titles == [
         "mild and wild beside base",
+        "In short",
+        "Why mild differs",
+        "Why wild differs",
         "Answers",
         "Against the references",
         "The judge",
+        "How it was seen",
         "Every answer",
     ]
     assert [said.strip() for said in seen.answers] == [
@@ -152,7 +156,7 @@ def check_reports(found: dict[str, Any], folder: Path) -> None:
 
 
 class Page(HTMLParser):
-    """The headings of a report and the answers in it, as its reader sees them."""
+    """The headings of a report, and the answers of its last part, as its reader sees them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -166,6 +170,7 @@ class Page(HTMLParser):
         self._article = self._article or tag == "article"
         if tag in ("h1", "h2"):
             self.titles.append("")
+            self.answers = []
         if tag == "div" and self._article:
             self.answers.append("")
 

@@ -176,7 +176,7 @@ def test_equal_adapters_are_saved_as_equal_bytes_whatever_order_a_process_gives_
     tmp_path: Path,
 ) -> None:
     configs = set()
-    for seed in ("1", "2", "3"):
+    for seed in ("1", "2"):
         folder = tmp_path / seed
         environment = {**os.environ, "PYTHONHASHSEED": seed}
         answer = subprocess.run(

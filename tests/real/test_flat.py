@@ -3,6 +3,7 @@ conversation alone."""
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -129,30 +130,46 @@ def test_answers_are_generated_as_before() -> None:
         )
 
 
-@pytest.mark.parametrize("itself", [True, False])
-def test_the_varlen_kernel_gets_heads_as_it_takes_them(
-    monkeypatch: pytest.MonkeyPatch, itself: bool
+@pytest.mark.parametrize(
+    ("fault", "chosen"), [("none", "flash4"), ("wrong", "torch"), ("broken", "torch")]
+)
+def test_a_kernel_is_used_where_it_has_proved_right(
+    monkeypatch: pytest.MonkeyPatch, fault: str, chosen: str
 ) -> None:
-    """torch 2.11 has no word for grouped heads, and takes a window. The kernel itself runs on GPUs
-    only: bench/gpu/attention.py."""
+    """FlashAttention 4 compiles on the user's GPU, so it is compared there with torch's kernel
+    before a run uses it. The kernels themselves run on GPUs only: bench/gpu/attention.py."""
     import torch
 
-    from trainer.kernels import attention
+    from trainer.kernels import varlen
 
-    taken: dict[str, Any] = {}
+    def exact(query: Any, key: Any, value: Any, borders: Any, *_: Any) -> Any:
+        lengths = borders.diff().tolist()
+        parts = zip(*(tensor.split(lengths) for tensor in (query, key, value)), strict=True)
+        answers = [
+            torch.nn.functional.scaled_dot_product_attention(
+                *(part.transpose(0, 1).float() for part in tensors), is_causal=True, enable_gqa=True
+            )
+            for tensors in parts
+        ]
+        return torch.cat(answers, 1).transpose(0, 1).to(query.dtype)
 
-    def kernel(query: Any, key: Any, value: Any, *places: Any, **named: Any) -> Any:
-        taken.update(named, key=key, value=value)
-        return query
+    def flash4(*arguments: Any) -> Any:
+        if fault == "broken":
+            raise RuntimeError("no kernel image is available")
+        return exact(*arguments) * (1.05 if fault == "wrong" else 1.0)
 
-    monkeypatch.setattr(attention, "_kernel", lambda: (kernel, itself))
-    query, key = torch.randn(6, 4, 8), torch.randn(6, 2, 8)
-    borders = torch.tensor([0, 2, 6], dtype=torch.int32)
-    attention.varlen(query, key, key, borders, borders, 4, 4, window_size=(-1, 0))
-    assert taken.get("enable_gqa", False) == itself
-    assert taken["key"].equal(key)
-    assert taken["value"].equal(key)
-    assert taken["window_size"] == (-1, 0)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(varlen, "torch_kernel", exact)
+    monkeypatch.setattr(varlen, "_flash4", lambda: flash4)
+    varlen.kernel_for.cache_clear()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        kernel = varlen.kernel_for(torch.device("cpu"), 4, 2, 64, torch.bfloat16)
+    varlen.kernel_for.cache_clear()
+    assert kernel is (flash4 if chosen == "flash4" else exact)
+    assert [str(warning.message)[:16] for warning in caught] == (
+        [] if fault == "none" else ["FlashAttention 4"]
+    )
 
 
 @pytest.mark.parametrize(

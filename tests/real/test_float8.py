@@ -3,6 +3,8 @@ in runs of both engines."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +141,8 @@ def test_a_models_loss_and_gradients_are_nearly_the_same(family: str) -> None:
     are."""
     import torch
 
-    from trainer.kernels.float8 import Float8Weight, use_float8
+    from trainer.kernels.float8 import Float8Weight
+    from trainer.kernels.float8_model import use_float8
 
     def loss(model: PeftModel) -> torch.Tensor:
         ids = torch.randint(0, 500, (4, 64), generator=torch.Generator().manual_seed(1))
@@ -260,10 +263,114 @@ def test_two_ranks_are_the_same_experiment(
 
 def test_what_ddp_was_told_to_leave_out_stays_out() -> None:
     """Unsloth's buffers in main memory, which NCCL cannot send."""
-    from trainer.kernels.float8 import use_float8
+    from trainer.kernels.float8_model import use_float8
 
     model = adapted("llama")
     model._ddp_params_and_buffers_to_ignore = ["rotary.inv_freq"]
     count = use_float8(model)
     assert model._ddp_params_and_buffers_to_ignore[0] == "rotary.inv_freq"
     assert len(model._ddp_params_and_buffers_to_ignore) == 1 + count
+
+
+@pytest.mark.parametrize("scaling", [1.0, 2.0])
+def test_layers_computed_together_are_the_same_layers(scaling: float) -> None:
+    """What Unsloth would compute projection by projection: the same outputs, and gradients as near
+    as float8 is (its error in one product is 0.04)."""
+    import copy
+
+    import torch
+
+    from trainer.kernels.float8_layers import Projections, gated, projected
+    from trainer.kernels.float8_model import use_float8
+
+    joined = adapted("llama")
+    for module in joined.modules():
+        if isinstance(getattr(module, "scaling", None), dict):
+            module.scaling["default"] = scaling
+    separate = copy.deepcopy(joined)
+    use_float8(separate)
+    ours, theirs = (model.base_model.model.model.layers[0] for model in (joined, separate))
+    attention, mlp = ours.self_attn, ours.mlp
+    together = Projections((attention.q_proj, attention.o_proj))
+    wide, narrow = Projections((mlp.gate_proj, mlp.up_proj)), Projections((mlp.down_proj,))
+    inputs = torch.randn(1, 48, 512, generator=torch.Generator().manual_seed(2)).bfloat16()
+
+    def outcome(model: PeftModel, outputs: Any) -> list[torch.Tensor]:
+        model.zero_grad()
+        leaf = inputs.clone().requires_grad_()
+        made = outputs(leaf)
+        drawn = torch.Generator().manual_seed(5)
+        (made.float() * torch.randn(made.shape, generator=drawn)).sum().backward()
+        assert leaf.grad is not None
+        of_weights = [weight.grad for weight in model.parameters() if weight.grad is not None]
+        return [made.detach(), leaf.grad, *of_weights]
+
+    def both(leaf: torch.Tensor) -> torch.Tensor:
+        return torch.cat((theirs.self_attn.q_proj(leaf), theirs.self_attn.o_proj(leaf)), -1)
+
+    pairs = (
+        (outcome(joined, lambda leaf: projected(leaf, together)), outcome(separate, both)),
+        (outcome(joined, lambda leaf: gated(leaf, wide, narrow)), outcome(separate, theirs.mlp)),
+    )
+    for results, expected in pairs:
+        assert len(results) == len(expected) > 5
+        assert max(apart(*each) for each in zip(results, expected, strict=True)) < 0.04
+
+
+def test_unsloths_layers_are_taken_over_and_given_back() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.real.joined_layers"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_back_from_float8_the_weights_are_the_very_same() -> None:
+    """What trials switch to and fro; what is not kept, or fails midway, says so."""
+    import torch
+    from torch import nn
+
+    from trainer.kernels import float8_model
+    from trainer.kernels.float8_model import Products
+
+    class Layers(nn.Sequential):  # type: ignore[misc]
+        def get_output_embeddings(self) -> Any:
+            return self[2]
+
+    def layers() -> Any:
+        made = Layers(nn.Linear(256, 512), nn.Linear(512, 256), nn.Linear(256, 300)).bfloat16()
+        return made.requires_grad_(False)
+
+    model, inputs = layers(), matrix(16, 256, 3) * 0.01
+    before = {name: (weight, weight.clone()) for name, weight in model.named_parameters()}
+    exact = model(inputs)
+    products = Products(model, keeps=True)
+    products.use(True)
+    in_float8 = model(inputs)
+    assert 0.01 < apart(in_float8, exact) < 0.1 and products.spare_bytes == 4 * 256 * 512
+    for wanted, result in ((False, exact), (True, in_float8), (False, exact)):
+        products.use(wanted)
+        assert torch.equal(model(inputs), result)
+    for name, weight in model.named_parameters():
+        assert weight is before[name][0] and torch.equal(weight, before[name][1])
+    products.use(True)
+    products.settle()
+    assert not products.can_return and products.spare_bytes == 0
+
+    def runs_out(model: Any) -> int:
+        model[0].weight = nn.Parameter(torch.zeros(512, 256).bfloat16(), requires_grad=False)
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    for keeps in (True, False):
+        model = layers()
+        first, products = model[0].weight, Products(model, keeps=keeps)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(float8_model, "use_float8", runs_out)
+            with pytest.raises(torch.OutOfMemoryError):
+                products.use(True)
+        assert (model[0].weight is first) == keeps == products.can_return
+        if not keeps:
+            with pytest.raises(ValueError, match="only some"):
+                products.use(False)

@@ -111,8 +111,7 @@ def test_the_demo_reaches_its_shares_and_leaves_no_server(demo: dict[str, Any], 
     assert demo["base_share"] <= 0.1
     assert demo["tuned_share"] >= 0.8
     assert len(demo["answers"]) == 40
-    (server,) = (job for job in jobs.all_jobs("server") if job.spec.name == "captain-server")
-    assert isinstance(server.state(), Stopped)
+    assert isinstance(jobs.find(demo["server"]).state(), Stopped)
 
 
 def test_base_and_tuned_differ_in_the_voice_when_hot_loaded(client: openai.OpenAI) -> None:

@@ -129,7 +129,7 @@ def test_25_kills_change_nothing(forks: Forks, whole: Outcome) -> None:
             if code == 0:  # it was quicker: this one is for the next run
                 kills.append(kill)
                 break
-            assert code == KILLED, (kill, (job.directory / "output.log").read_text()[-3000:])
+            assert code == KILLED, (code, kill, (job.directory / "output.log").read_text()[-3000:])
             in_saves, at_random = (
                 in_saves + isinstance(kill, list),
                 at_random + isinstance(kill, float),

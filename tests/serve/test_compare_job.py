@@ -19,6 +19,7 @@ from serve.servers import running_servers
 from tests.serve.conftest import write_adapter
 from tests.serve.test_comparison import conversations
 from tests.serve.test_life import FAKE_HOME
+from trainer.resume import write as write_fingerprint
 from workshop.comparison.compare import Order
 from workshop.comparison.launch import go_on, order_of, start_comparison
 from workshop.comparison.reports import REPORT_JSON, read_report
@@ -87,8 +88,66 @@ def test_a_comparison_is_stopped_goes_on_and_leaves_a_report(
     assert [answer.model for answer in first.answers] == ["base", "captain"]
     assert first.reference == "captain says hello 0" and not first.answers[1].failed
     titles = [title for title, _, _ in report.tables]
-    assert titles == ["Answers", "Against the references"]
+    assert titles[:3] == ["Answers", "Against the references", "Why captain differs"]
+    assert report.in_short
     assert running_servers() == []
+
+
+def seeded(job: Job, seed: int, **recipe: object) -> Job:
+    """The record of the recipe that the run began with."""
+    record = {"recipe": {"train.seed": seed, **recipe}, "data": {}, "samples": {}, "model": {}}
+    write_fingerprint(job.directory, {**record, "template": "", "versions": {}, "devices": []})
+    return job
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(120)
+def test_another_seeds_run_is_asked_too_and_is_the_unit(
+    run: Job, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{FAKE_HOME}:{Path(__file__).parents[2]}")
+    settings = {"model": str(base), "model_directory": str(base)}
+    other = create(Spec("run", "captain-seed-2", "trainer.worker", settings=settings))
+    write_adapter(other.directory / "adapter")
+    seeded(run, 1, **{"train.epochs": 2.0})
+    seeded(other, 2, **{"train.epochs": 3.0})
+    order = Order([run.id], str(prompts(tmp_path, 9)), max_tokens=6, by=["turn"], noise=other.id)
+    job = start_comparison(order)
+    try:
+        assert wait(job, 60)
+    finally:
+        stop(job, now=True)
+    assert isinstance(job.state(), Done), job.log_path.read_text()[-2000:]
+    report = read_report(job.directory)
+    assert report is not None and [answer.model for answer in report.questions[0].answers] == [
+        "base",
+        "captain",
+        "captain-seed-2",
+    ]
+    facts = dict(report.facts)
+    assert "train.epochs (2.0, 3.0)" in facts["another seed"]
+    titles = [title for title, _, _ in report.tables]
+    assert "Why captain differs" in titles and "captain by turn" in titles
+    assert "Why captain-seed-2 differs" not in titles
+    (table,) = (table for title, table, _ in report.tables if title == "Why captain differs")
+    assert "two seeds" in table[0]
+
+
+def test_what_is_no_unit_is_refused(run: Job, base: Path, tmp_path: Path) -> None:
+    settings = {"model": str(base), "model_directory": str(base)}
+    other = create(Spec("run", "captain-again", "trainer.worker", settings=settings))
+    write_adapter(other.directory / "adapter")
+    seeded(run, 1)
+    seeded(other, 1)
+    path = str(prompts(tmp_path, 2))
+    for order, title in (
+        (Order([run.id], path, noise=run.id), "A run is not its own noise"),
+        (Order([run.id], path, noise=other.id), "The seeds are the same"),
+        (Order([run.id], path, by=["topic"]), "No such column"),
+    ):
+        with pytest.raises(LuthierError) as caught:
+            start_comparison(order)
+        assert caught.value.title == title
 
 
 @pytest.mark.parametrize(

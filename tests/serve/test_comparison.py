@@ -30,7 +30,8 @@ from serve.comparison.judge import (
     unjudged,
     verdict_in,
 )
-from serve.comparison.report import html, markdown
+from serve.comparison.page import html
+from serve.comparison.report import markdown
 from serve.comparison.summary import Row, summary
 from serve.servers import running_servers
 from tests.fakes.openai_server import FakeServer

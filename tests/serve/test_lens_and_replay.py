@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.luthier_error import LuthierError
-from serve import endpoints
+from models import endpoints
+from models.endpoints import HostedEndpoint
 from serve.client import Delta, Finished, list_models, stream_chat
-from serve.endpoints import HostedEndpoint
 from serve.lens import Shift, aligned, shifts
 from serve.replay import has_references, read_scripts
 from tests.fakes.openai_server import FAKE_KEY, FakeServer
@@ -285,3 +285,18 @@ async def test_a_server_that_repeats_the_key_does_not_spread_it(
         await list_models(endpoint)
     assert "sk-secret" not in str(error.value)
     assert "[key]" in error.value.message
+
+
+@pytest.mark.parametrize(
+    "secret", ["sk-proj-abcdef", "AIzaSyA0b1C2d3E4f5G6h7I8", "two words", "Bearer abc"]
+)
+def test_a_key_itself_is_refused_where_its_place_is_named(secret: str) -> None:
+    with pytest.raises(LuthierError) as refusal:
+        endpoints.key_location(secret)
+    assert secret not in str(refusal.value.message + refusal.value.hint)
+
+
+def test_a_key_is_in_a_variable_or_in_a_file() -> None:
+    assert endpoints.key_location("OPENAI_API_KEY") == ("OPENAI_API_KEY", "")
+    assert endpoints.key_location("~/.keys/openai") == ("", "~/.keys/openai")
+    assert endpoints.key_location("") == ("", "")

@@ -16,11 +16,13 @@ from pathlib import Path
 import pytest
 
 from jobs import processes
-from jobs.job import Job, stop, wait
+from jobs.job import Job, stop, submit, wait
 from jobs.luthier_error import LuthierError
-from jobs.state import Failed, Running, Starting, Stopped
+from jobs.spec import Spec
+from jobs.state import Done, Failed, Queued, Running, Starting, Stopped
 from serve import launch, vllm_command
 from serve.client import Delta, Sampling, post, stream_chat
+from serve.keeping import claim
 from serve.launch import attach, detach, pin, serve, unpin
 from serve.planning import NamedAdapter, ServeOptions
 from serve.servers import Server, running_servers
@@ -107,6 +109,35 @@ def test_one_that_fails_at_its_start_is_not_started_again(
     assert isinstance(state, Failed)
     assert state.title == "vLLM ended" and "no room for this model" in state.message
     assert events(server, "restart") == []
+
+
+def test_a_forked_engine_that_cannot_use_the_gpu_is_started_without_a_fork(
+    start: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FAULT", "fork")
+    monkeypatch.setenv("VLLM_WORKER_MULTIPROC_METHOD", "fork")
+    server = start()
+    assert "vLLM starts again without a fork" in server.job.log_path.read_text()
+    assert events(server, "restart") == []
+    assert asyncio.run(say(server, "base")).startswith("base says hello")
+
+
+def test_one_that_a_certificate_left_ends_when_somebody_needs_the_gpu_and_nobody_came(
+    start: Starter,
+) -> None:
+    claimed = start(kept_by="20261122-1530-captain-7f3a")
+    claim(claimed.job)
+    waiting = submit(Spec(kind="run", name="waits", module="trainer.worker", slots=["gpu"]))
+    try:
+        until(lambda: isinstance(waiting.state(), Queued), waiting)
+        time.sleep(7.0)
+        assert isinstance(claimed.job.state(), Running)
+        (claimed.job.directory / "claimed").unlink()
+        until(lambda: isinstance(claimed.job.state(), Done), claimed.job)
+        assert "another job needs the GPU" in str(events(claimed, "result"))
+    finally:
+        stop(waiting)
+        assert wait(waiting, 20.0)
 
 
 def test_a_stop_lets_answers_finish_and_takes_no_new_ones(start: Starter) -> None:

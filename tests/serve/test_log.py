@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.log import Phases, last_words, root_cause
+from serve.log import Phases, is_second_hand, last_words, missing_module, root_cause
 
 RECORDED = Path(__file__).parent / "recorded"
 PHASES = ["reading the model's config", "starting the engine", "loading the weights", "warming up"]
@@ -59,3 +59,27 @@ def test_the_cause_is_not_what_a_bystander_says(tmp_path: Path) -> None:
         == "ValueError: Free memory on device is less than desired GPU memory utilization"
     )
     assert root_cause(log, log.stat().st_size) is None
+    # what a client hears of it: the certificate then takes the cause from the log
+    assert is_second_hand("EngineCore encountered an issue. See stack trace (above)")
+    assert not is_second_hand("The model `tuned` does not exist.")
+
+
+def test_the_cause_of_a_refused_config_is_what_stands_below(tmp_path: Path) -> None:
+    """vLLM asks a process of its own what a model's class can, and tells of its failure alone."""
+    log = tmp_path / "output.log"
+    log.write_text(
+        "(APIServer pid=8068) ERROR [registry.py:1120] ModuleNotFoundError: No module named"
+        " 'torchvision'\npydantic_core._pydantic_core.ValidationError: 1 validation error for"
+        " ModelConfig\n  Value error, Model architectures ['Qwen3_5ForCausalLM'] failed to be"
+        " inspected. Please check the logs for more details. [type=value_error, input_value=...]\n"
+    )
+    cause = root_cause(log, 0)
+    assert cause == "ModuleNotFoundError: No module named 'torchvision'"
+    assert missing_module(cause) == "torchvision"
+    log.write_text(
+        "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n"
+        "  Value error, max_model_len (9000) is too large. [type=value_error, input_value=...]\n"
+    )
+    cause = root_cause(log, 0)
+    assert cause == "ValidationError: Value error, max_model_len (9000) is too large."
+    assert missing_module(cause) == ""

@@ -37,7 +37,7 @@ def test_command_on_a_cpu(base: Path, tmp_path: Path) -> None:
     arguments = command(
         planned(base, ("captain", adapter, None), extra_args=["--seed", "3"]), "/usr/bin/python"
     )
-    assert arguments[:4] == ["/usr/bin/python", "-P", "-m", "vllm.entry"]
+    assert arguments[:5] == ["/usr/bin/python", "-P", "-m", "serve.vllm_process", "vllm.entry"]
     names = arguments.index("--served-model-name")
     assert arguments[names : names + 3] == ["--served-model-name", "base", "builtin"]
     assert option(arguments, "--model") == str(base)
@@ -56,6 +56,13 @@ def test_command_on_a_gpu(base: Path) -> None:
     assert option(arguments, "--tensor-parallel-size") == "2"
     assert option(arguments, "--dtype") == "auto"
     assert "--max-model-len" not in arguments
+
+
+def test_messages_of_a_model_of_text_alone_are_rendered_as_training_does(base: Path) -> None:
+    assert option(command(planned(base), "python"), "--chat-template-content-format") == "string"
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "vision_config": {"depth": 2}}))
+    assert "--chat-template-content-format" not in command(planned(base), "python")
 
 
 def test_plan_survives_the_spec_and_holds_no_key(base: Path, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from tests.serve.test_life import FAKE_HOME, Starter, say, start
 from tests.serve.test_serve_commands import a_run
 from tests.serve.test_sleep import CHECKOUT, has_gpu, server, train
 from tests.tui import folders
+from tests.tui.lock_holder import held
 from trainer import launch as training
 from trainer.recipe import Recipe, load
 from tui.commands import adapters as commands
@@ -229,7 +230,7 @@ def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
     )
     training.run_spec(load(job.directory / "recipe.toml")).replace(job.directory)
     folders.wait_in_queue(job, 1, ago=50)
-    with folders.held(job):
+    with held(job):
         yield Job(job.directory)
 
 

@@ -134,7 +134,7 @@ def test_what_vllm_takes_no_adapter_of_is_served_as_a_model(
 
 
 def test_an_adapter_with_dora_reaches_vllm_on_no_path(
-    start: Starter, base: Path, tmp_path: Path
+    start: Starter, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """vLLM 0.26 and 0.32 refuse it at its first request; `luthier serve RUN` and the chat's key
     merge it or say so, see there."""
@@ -143,6 +143,7 @@ def test_an_adapter_with_dora_reaches_vllm_on_no_path(
         config = json.loads((folder / "adapter_config.json").read_text())
         (folder / "adapter_config.json").write_text(json.dumps({**config, "use_dora": True}))
     running = start()
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "questions.jsonl").write_text('{"messages": [{"role": "user", "content": "Hi"}]}\n')
     whole, checkpoint = loadable(running)
     paths: dict[str, Callable[[], object]] = {
@@ -169,6 +170,7 @@ def test_an_adapter_with_dora_reaches_vllm_on_no_path(
         with pytest.raises(MustBeMerged, match="use_dora") as refused:
             take()
         assert "`luthier serve RUN` merges" in refused.value.hint, path
+    assert not list(tmp_path.glob("compare-*")), "it was refused, and left a folder"
     assert all(model.kind == "base" for model in running.refreshed().models) and all_jobs(
         "server"
     ) == [running.job]

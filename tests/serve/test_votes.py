@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,18 @@ from serve.chats.store import Chat, Record, Verdict, Vote
 from serve.chats.turns import Answer, ChatSettings, Given, Speaker, new_id
 from serve.votes import report
 from serve.votes.ballots import Comparison, Outcome, comparisons
+from serve.votes.confidence import evidence, is_decided, p_value, win_rate_bounds
 from serve.votes.export import collect, to_jsonl
+from serve.votes.next_pair import expected_votes, next_pair
 from serve.votes.report import full_report, quick_report
-from serve.votes.statistics import duels, fewest_votes, more_votes, sign_test, wilson
+from serve.votes.statistics import (
+    duels,
+    fewest_votes,
+    is_significant,
+    more_votes,
+    sign_test,
+    wilson,
+)
 from tests.serve.chat_writing import BASE, CAPTAIN, PIRATE, new_chat, write
 from trainer.data.formats import recognise
 
@@ -78,45 +88,99 @@ SCIPY = [
 ]
 
 
-@pytest.mark.parametrize(("wins", "losses", "p_value", "low", "high"), SCIPY)
+@pytest.mark.parametrize(("wins", "losses", "p_of_sign_test", "low", "high"), SCIPY)
 def test_sign_test_and_interval_are_those_of_scipy(
-    wins: int, losses: int, p_value: float, low: float, high: float
+    wins: int, losses: int, p_of_sign_test: float, low: float, high: float
 ) -> None:
-    assert sign_test(wins, losses) == pytest.approx(p_value, abs=1e-9)
+    assert sign_test(wins, losses) == pytest.approx(p_of_sign_test, abs=1e-9)
     assert wilson(wins, wins + losses) == pytest.approx((low, high), abs=1e-9)
 
 
-def test_five_of_one_mind_decide_nothing_and_six_do() -> None:
-    assert sign_test(5, 0) == pytest.approx(0.0625)
-    assert sign_test(6, 0) == pytest.approx(0.03125)
-    assert fewest_votes() == 6
+def ever_wrong(rate: float, votes: int) -> float:
+    """The probability that votes that fall at this rate refute it at some time: exact, over all
+    ways that they can fall."""
+    alive, wrong = {0: 1.0}, 0.0
+    for number in range(1, votes + 1):
+        after: dict[int, float] = {}
+        for wins, chance in alive.items():
+            for won, share in ((1, rate), (0, 1 - rate)):
+                after[wins + won] = after.get(wins + won, 0.0) + chance * share
+        alive = {}
+        for wins, chance in after.items():
+            if evidence(wins, number - wins, rate) <= -math.log(0.05):
+                alive[wins] = chance
+            else:
+                wrong += chance
+    return wrong
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.8])
+def test_whoever_looks_after_each_vote_is_wrong_in_at_most_one_case_of_twenty(rate: float) -> None:
+    assert 0.001 < ever_wrong(rate, 400) <= 0.05
+
+
+def test_bounds_and_decision_agree() -> None:
+    for votes in range(1, 60):
+        for wins in range(votes + 1):
+            low, high = win_rate_bounds(wins, votes - wins)
+            assert low <= wins / votes <= high
+            for bound, inside in ((low, low + 1e-6), (high, high - 1e-6)):
+                if 0 < bound < 1:
+                    assert evidence(wins, votes - wins, bound) == pytest.approx(-math.log(0.05))
+                    assert evidence(wins, votes - wins, inside) < -math.log(0.05)
+            refuted = low > 0.5 or high < 0.5
+            assert (
+                refuted == is_decided(wins, votes - wins) == (p_value(wins, votes - wins) <= 0.05)
+            )
+
+
+def test_six_of_one_mind_decide_nothing_and_seven_do() -> None:
+    assert not is_decided(6, 0)
+    assert is_decided(7, 0)
+    assert fewest_votes() == 7
+
+
+def test_the_next_pair_is_the_one_that_decides_soonest() -> None:
+    duel_of("better", "worse", "better", 0)
+    pairs = [("base", "captain"), ("base", "plain"), ("captain", "plain")]
+    for _ in range(5):
+        duel_of("better", "worse", "better", 0)
+    assert next_pair(duels(comparisons()), pairs) == ("base", "captain")
+    assert next_pair([], pairs[1:]) == ("base", "plain")
+    for _ in range(4):
+        duel_of("better", "worse", "better", 0)
+    assert next_pair(duels(comparisons()), pairs[:1]) is None  # decided
+    assert next_pair(duels(comparisons()), pairs) == ("base", "plain")
+    assert expected_votes(6, 0) < expected_votes(1, 0) < expected_votes(0, 0)
+    assert expected_votes(6, 0) < expected_votes(6, 5)
 
 
 @pytest.mark.parametrize(
     ("wins", "losses", "others", "expected"),
     [
-        (6, 0, 0, 0),
-        (5, 0, 0, 1),
-        (5, 0, 5, 2),
+        (7, 0, 0, 0),
+        (6, 0, 0, 1),
+        (6, 0, 6, 2),
         (3, 3, 0, None),
         (0, 0, 9, None),
-        (1, 0, 0, 5),
-        (0, 4, 0, 2),
+        (1, 0, 0, 6),
+        (0, 4, 0, 3),
         (501, 499, 0, None),
     ],
 )
 def test_votes_that_are_still_needed(
     wins: int, losses: int, others: int, expected: int | None
 ) -> None:
-    assert more_votes(wins, losses, others) == expected
+    assert more_votes(wins, losses, others, is_decided) == expected
 
 
 def test_needed_votes_would_indeed_decide() -> None:
-    needed = more_votes(12, 6, 0)
-    assert needed is not None
-    for total, decides in ((18 + needed, True), (18 + needed - 1, False)):
-        ahead = round(total * 12 / 18)
-        assert (sign_test(ahead, total - ahead) < 0.05) == decides
+    for decides in (is_decided, is_significant):
+        needed = more_votes(12, 6, 0, decides)
+        assert needed is not None
+        for total, expected in ((18 + needed, True), (18 + needed - 1, False)):
+            ahead = round(total * 12 / 18)
+            assert decides(ahead, total - ahead) == expected
 
 
 # From the database
@@ -136,7 +200,8 @@ def test_ties_and_bad_answers_are_told_apart_and_names_do_not_count_in_sight() -
     assert duel.win_rate == pytest.approx(5 / 6)
     assert duel.p_value == pytest.approx(sign_test(5, 1))
     assert (duel.longer_won, duel.shorter_won) == (4, 1)  # "one" and "two" are equally long
-    assert not duel.decided
+    assert duel.at_any_time.p_value == pytest.approx(p_value(5, 1))
+    assert not (duel.decided or duel.at_any_time.decided)
     counted = quick_report()
     assert (counted.blind, counted.named_votes) == (8, 1)
     assert quick_report(every=True).duels[0].losses == 2

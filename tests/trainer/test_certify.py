@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 
 from jobs.spec import Spec
+from models.runs import Run
 from trainer import launch
+from trainer.guard_settings import Guard
 from trainer.recipe import Recipe, load, to_toml
 
 
-@pytest.mark.parametrize("certify", [True, False])
-def test_what_follows_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, certify: bool) -> None:
+@pytest.mark.parametrize(("certify", "guarded"), [(True, False), (False, True), (True, True)])
+def test_what_follows_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, certify: bool, guarded: bool
+) -> None:
     monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PATH", str(tmp_path))  # no nvidia-smi
     monkeypatch.setattr(launch, "start", lambda job: None)
@@ -25,13 +29,18 @@ def test_what_follows_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cer
         "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
     }
     data.write_text(json.dumps(row) + "\n")
-    job = launch.train(Recipe(data=[str(data)], model=str(model), name="parrot", certify=certify))
+    guard = Guard(after_run=guarded, at_most_lower={"facts": 3.0})
+    recipe = Recipe(data=[str(data)], model=str(model), name="parrot", certify=certify, guard=guard)
+    job = launch.train(recipe)
     orders = [Spec(**order) for order in job.spec.then]
-    expected = (
-        [("certify", "parrot-certificate", {"run": "{job}", "model": str(model)}, job.spec.slots)]
-        if certify
-        else []
-    )
+    settings = {"run": "{job}", "model": str(model), "keeps_server": False}  # there is no GPU
+    expected = [("certify", "parrot-certificate", settings, job.spec.slots)] if certify else []
+    if guarded:
+        asked = {"probes": [], "only": [], "against": ""}
+        bounds = {"points": {"facts": 3.0}, "text_loss": 0.3, **asked}
+        settings_of_guard = {"run": "{job}", "model": str(model), **bounds}
+        expected.append(("guard", "parrot-guard", settings_of_guard, []))
+    assert Run(job).is_certified is certify
     assert [(order.kind, order.name, order.settings, order.slots) for order in orders] == expected
     assert launch.frozen_recipe(job).certify is certify
 

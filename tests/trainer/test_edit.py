@@ -12,6 +12,7 @@ from jobs.home import models_directory
 from jobs.job import Job
 from jobs.luthier_error import LuthierError
 from tests.tui import folders
+from tests.tui.lock_holder import held
 from trainer.edit import draft, replace_recipe
 from trainer.launch import frozen_recipe, run_spec
 from trainer.recipe import load
@@ -39,7 +40,7 @@ def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
     }
     run_spec(load(job.directory / "recipe.toml"), bond).replace(job.directory)
     folders.wait_in_queue(job, 1, ago=50)
-    with folders.held(job):
+    with held(job):
         yield Job(job.directory)
 
 

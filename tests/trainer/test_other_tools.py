@@ -352,7 +352,7 @@ def test_a_recipe_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> 
         ("captian.toml", f"Did you mean {tmp_path / 'captain.toml'}?"),
         ("captain", f"Did you mean {tmp_path / 'captain.toml'}?"),
         ("llama-3-8b-alpaca", "luthier recipes llama-3-8b-alpaca > llama-3-8b-alpaca.toml"),
-        ("qwertz.toml", "examples/captain/recipe.toml"),
+        ("qwertz.toml", "`luthier recipes` lists recipes to start from."),
     ):
         with pytest.raises(LuthierError, match="does not exist") as caught:
             load(tmp_path / name)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from jobs.luthier_error import LuthierError
 from trainer.presets import Preset, find_preset, presets
@@ -67,3 +67,25 @@ def test_the_command_lists_them_and_prints_one() -> None:
     assert parse(printed.stdout, "printed").model == "builtin"
     assert "vicuna-7b-8bit" in run(luthier, ["recipes"]).stdout
     assert run(luthier, ["recipes", "--model", "x"]).exit_code == 2
+
+
+def test_the_command_changes_keys_on_the_way() -> None:
+    def run(*changes: str) -> Result:
+        options = [part for change in changes for part in ("--set", change)]
+        return CliRunner().invoke(luthier, ["recipes", "mistral-7b-oasst", *options])
+
+    text = run("train.base_bits=16", "heldout.files=a.jsonl, b.jsonl", "name=x").stdout
+    recipe = parse(text, "printed")
+    assert (recipe.train.base_bits, recipe.name) == (16, "x")
+    assert recipe.heldout.files == ["a.jsonl", "b.jsonl"]
+    assert "# Mistral 7B (base)" in text
+    for change, says in (
+        ("train.base_bit=16", "train.base_bits"),
+        ("train.base_bits=7", "one of auto, 16, 8, 4"),
+        ("train.epochs", "KEY=VALUE"),
+        ("=", "no key"),
+    ):
+        refused = run(change)
+        error = refused.exception
+        assert isinstance(error, LuthierError)
+        assert says in error.message + error.hint

@@ -28,7 +28,7 @@ BAD = [
     (
         'data = ["x"]\n[lora]\nzzz = 1',
         "lora.zzz",
-        "Known here: r, alpha, dropout, targets, rslora, dora, plus_ratio.",
+        "Known here: r, alpha, dropout, targets, experts, rslora, dora, plus_ratio.",
     ),
     ("", "data is required", 'Add it, for example data = ["file.jsonl"].'),
     ("data = []", "data", ""),

@@ -204,9 +204,9 @@ def test_of_a_large_file_blocks_are_compared(tmp_path: Path) -> None:
     path = tmp_path / "large"
     with path.open("wb") as file:
         file.truncate(100 << 20)
-    before = resume._identity(path)
+    before = resume.identity(path)
     with path.open("r+b") as file:
         file.seek(-10, 2)
         file.write(b"x")
-    assert resume._identity(path)[0] == before[0]
-    assert resume._identity(path) != before
+    assert resume.identity(path)[0] == before[0]
+    assert resume.identity(path) != before

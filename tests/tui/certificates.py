@@ -5,6 +5,7 @@ from __future__ import annotations
 from jobs.job import Job
 from models import certificate
 from models.certificate import Certificate, Check, Column, Verdict
+from models.chapters import Chapter, ChapterKind
 from tests.tui import folders
 
 RED = (
@@ -150,3 +151,11 @@ def certified(job: Job, token_ids: Verdict = "green") -> Certificate:
     )
     certificate.write(job.directory, made)
     return made
+
+
+def chapter(kind: ChapterKind, verdict: Verdict) -> Chapter:
+    """A further chapter of one check, made two hours ago."""
+    sentence = f"It is {verdict}."
+    checks = [Check(f"{kind} rows", verdict, sentence, 0.05, 0.01, 0.04, "of rows")]
+    made = folders.NOW - 7200
+    return Chapter(kind, "", sentence, made, 42.0, f"job-{kind}", checks, "Bounds of a test.")

@@ -6,7 +6,8 @@ from typing import Any
 
 from jobs.job import Job
 from serve.comparison.items import Item
-from serve.comparison.summary import Row
+from serve.comparison.summary import Row, summary
+from serve.comparison.why import why
 from tests.tui import folders
 from workshop.comparison.compare import write_report
 
@@ -16,7 +17,7 @@ QUESTIONS = [
     ("How do I greet a stranger?", "Ahoy! A firm hand and a loud voice."),
     ("Which way is north?", None),
 ]
-_TUNED = ["Arr, mend the sails below deck.", "Ahoy there! A firm hand.", "Follow the star, matey."]
+ANSWERS = ["Arr, mend the sails below deck.", "Ahoy there! A firm hand.", "Follow the star, matey."]
 _BASE = [
     "There are many things that you can do on a rainy day. Here are some ideas:\n\n1. Read a book."
     "\n2. Watch a film.\n3. Bake a cake.",
@@ -103,7 +104,7 @@ def compared(
             Item(({"role": "user", "content": question},), reference),
             {
                 "base": _entry(_BASE[index], "The connection was lost." if index == 2 else None),
-                "captain": _entry(_TUNED[index]),
+                "captain": _entry(ANSWERS[index]),
             },
         )
         for index, (question, reference) in enumerate(QUESTIONS)
@@ -114,6 +115,43 @@ def compared(
         ("red certificate", "captain: 40 of 41 prompts are not the token ids of training."),
     ]
     write_report(job.directory, facts, _figures(), rows, ["base", "captain"])
+    return job
+
+
+def explained(number: int = 15, age: float = 2_000.0) -> Job:
+    """One of twelve prompts that says why: the tuned answers are short and loud, and two of them
+    refuse."""
+    job = folders.make_job("captain-compare", number, age, kind="compare")
+    folders.orders(job, {"runs": [_RUN], "prompts": "/data/questions.jsonl", "by": ["topic"]})
+    folders.begin(job, age - 5)
+    folders.write(
+        job,
+        folders.event("result", age - 61, questions=12, answered=24, seconds=55.0),
+        folders.event("exited", age - 62, code=0, stopped=False, swept=0),
+    )
+    names = ["base", "captain"]
+    rows = [
+        Row(
+            Item(
+                ({"role": "user", "content": f"{QUESTIONS[index % 3][0]} ({index + 1})"},),
+                None,
+                {"topic": "weather" if index < 9 else "manners"},
+            ),
+            {
+                "base": _entry(_BASE[index % 3]),
+                "captain": _entry(
+                    "I'm sorry, but I can't help with that."
+                    if index in (4, 8)
+                    else f"{ANSWERS[index % 3]} Arr!"
+                ),
+            },
+        )
+        for index in range(12)
+    ]
+    reasons = why(rows, names, ({}, ""), {}, by=["topic"])
+    figures = {**summary(rows, names, None), "why": {**reasons, "problem": ""}}
+    facts = [("prompts", "/data/questions.jsonl (12 questions, 0 with a reference)")]
+    write_report(job.directory, facts, figures, rows, names)
     return job
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,11 @@ os.environ["TEXTUAL_ANIMATIONS"] = "none"  # before textual is imported
 
 import pytest
 
-from jobs.home import models_directory
+from jobs.home import jobs_directory, models_directory
 from jobs.job import Job
 from jobs.machine import Machine, Meter
 from tests.tui import folders, stylesheets
+from tests.tui.lock_holder import held
 from tui import themes
 from tui.app import LuthierApp
 from tui.models import facts
@@ -50,12 +52,23 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def home_of_all_states(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A home to copy, with a ready base model and a job in each state, and the jobs' names."""
+    directory = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LUTHIER_HOME", str(directory))
+        folders.base_model(models_directory() / "builtin")
+        return directory, list(folders.all_states())
+
+
 @pytest.fixture
-def made(home: Path) -> Iterator[dict[str, Job]]:
+def made(home: Path, home_of_all_states: tuple[Path, list[str]]) -> Iterator[dict[str, Job]]:
     """A job in each state, a ready base model and a running server."""
-    folders.base_model(models_directory() / "builtin")
-    made = folders.all_states()
-    with folders.held(*(made[name] for name in folders.LIVING)):
+    directory, names = home_of_all_states
+    shutil.copytree(directory, home, dirs_exist_ok=True)
+    made = {name: Job(next(jobs_directory().glob(f"*-????-{name}-00ff"))) for name in names}
+    with held(*(made[name] for name in folders.LIVING)):
         yield made
 
 

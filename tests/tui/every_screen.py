@@ -16,16 +16,19 @@ import tui
 from jobs import job as jobs
 from jobs.job import Job
 from jobs.luthier_error import LuthierError
-from models import catalogue, certificate
+from models import catalogue
+from models.runs import Run
 from serve.chats import search, store
 from serve.chats.turns import ChatSettings
 from serve.client import ContextExceeded
+from serve.drift.spill_map import Spill
 from serve.planning import ServeOptions, look_ahead
 from tests.tui.hostile import FILE_NAME, FOREIGN, RECIPE
 from tests.tui.stylesheets import parsed_once
 from trainer.data.inspection import StoredProposal, Vocabulary
 from trainer.plan.plan import make_plan
 from trainer.recipe import load
+from trainer.recipe_draft import RecipeDraft
 from tui.app import LuthierApp
 from tui.board.screen import BoardScreen
 from tui.chat.chats_modal import ChatsModal
@@ -44,13 +47,19 @@ from tui.compare.form import CompareForm
 from tui.compare.report_screen import ReportScreen
 from tui.compare.screen import CompareScreen
 from tui.data.forms import FormatModal, LookModal
+from tui.data.make_form import MakeModal
+from tui.data.making_plan_modal import MakingPlanModal
 from tui.data.proposals_modal import ProposalsModal
 from tui.data.screen import DataScreen
+from tui.home.screen import HomeScreen
 from tui.models import forms
 from tui.models.merge_form import MergeModal
 from tui.models.screen import ModelsScreen
+from tui.new_run.files_modal import FilesModal
+from tui.new_run.keys_modal import KeysModal, KeyValueModal
+from tui.new_run.screen import NewRunScreen
 from tui.runs import export_modal
-from tui.runs.new_run import NewRunModal
+from tui.runs.job_screen import JobScreen
 from tui.runs.overlay_modal import OverlayModal
 from tui.runs.panels import PANELS
 from tui.runs.plan_modal import RunPlanModal
@@ -67,18 +76,29 @@ from tui.settings.screen import SettingsScreen
 from tui.settings.table import SETTINGS, Choice
 from tui.shared.certificate_modal import CertificateModal
 from tui.shared.confirm_modal import ConfirmModal
+from tui.shared.drift_modal import DriftModal
 from tui.shared.error_modal import ErrorModal
 from tui.shared.help_modal import HelpModal
+from tui.shared.job_actions import proofs_of
 from tui.shared.jump import JumpOverlay
 from tui.shared.palette import Palette
 from tui.shared.path_modal import PathModal
+from tui.shared.shipped_form import ShippedForm
 from tui.shared.theme_picker import ThemePicker
+from tui.shared.toml_modal import TomlModal
 from workshop import job_list, served_runs
+from workshop.asking.budget import Ceiling
 from workshop.chat.server import Reachable, newest_server
+from workshop.making.location import Location
+from workshop.making.order import Order, Terms
+from workshop.making.preview import DocumentPlan, PassagePlan, SpeakerPlan
+from workshop.making.preview import Plan as MakingPlan
+from workshop.making.recipe import load as load_making
 from workshop.runs.chart_metrics import METRICS
 from workshop.runs.track import Track
 
 _CAPTAIN, _LEARNING = "20261118-0003-captain-00ff", "20261118-0007-pirate-00ff"
+IMPORT = "20261118-0001-builtin-00ff"
 _FAILED, _STARTING = "20261118-0004-too-large-00ff", "20261118-0008-parrot-00ff"
 PLACES = (
     RunsScreen,
@@ -87,10 +107,13 @@ PLACES = (
     ChatScreen,
     DataScreen,
     RunScreen,
+    JobScreen,
     CompareScreen,
     ReportScreen,
     BoardScreen,
     SettingsScreen,
+    HomeScreen,
+    NewRunScreen,
 )
 
 
@@ -126,16 +149,29 @@ def outlook() -> Any:
     )
 
 
+def making_plan() -> MakingPlanModal:
+    terms = Terms(FOREIGN, FOREIGN, ceiling=Ceiling(1.0, 2.0, cost=3.0))
+    order = Order([FILE_NAME], FILE_NAME, load_making("dialogue"), terms)
+    document = DocumentPlan(FOREIGN, FOREIGN, 10, 2, FOREIGN, {FOREIGN: 3})
+    speakers = [SpeakerPlan(f"{FOREIGN}{role}", role, 2, 9, FOREIGN) for role in ("assistant", "")]
+    example = PassagePlan(Location(FOREIGN, 0, 9, FOREIGN), FOREIGN)
+    read = MakingPlan([document], speakers, FOREIGN, [example], 2, 2, 3, 400, 5.0)
+    return MakingPlanModal(order, read)
+
+
 def plan() -> RunPlanModal:
     recipe = load(Path(RECIPE))
     return RunPlanModal(recipe, make_plan(recipe), f"of a sweep {FOREIGN}")
 
 
 DIALOGS: dict[type[Screen[Any]], Callable[[], Screen[Any]]] = {
+    MakeModal: MakeModal,
+    MakingPlanModal: making_plan,
     Palette: lambda: Palette(id="--command-palette"),
     adapter_picker.AdapterPicker: lambda: adapter_picker.AdapterPicker(FOREIGN, choices(), FOREIGN),
-    CertificateModal: lambda: CertificateModal(
-        FOREIGN, certificate.read(run().directory), certificate.standing(run().directory)
+    CertificateModal: lambda: CertificateModal(proofs_of(Run(run()), [])),
+    DriftModal: lambda: DriftModal(
+        FOREIGN, [Spill(FOREIGN, FOREIGN, 0.5, [(FOREIGN, -2.0), (FOREIGN, 0.1)])]
     ),
     ChatSettingsModal: lambda: ChatSettingsModal(ChatSettings(FOREIGN)),
     ChatsModal: ChatsModal,
@@ -152,7 +188,10 @@ DIALOGS: dict[type[Screen[Any]], Callable[[], Screen[Any]]] = {
     LookModal: lambda: LookModal(FILE_NAME, FOREIGN),
     MergeModal: lambda: MergeModal(entry()),
     ModelPicker: lambda: ModelPicker(reachable()),
-    NewRunModal: lambda: NewRunModal(FOREIGN),
+    KeysModal: lambda: KeysModal(RecipeDraft(), lambda draft: None),
+    KeyValueModal: lambda: KeyValueModal("train.epochs", RecipeDraft()),
+    FilesModal: FilesModal,
+    TomlModal: lambda: TomlModal(FOREIGN, FOREIGN),
     OverlayModal: lambda: OverlayModal(FOREIGN, job_list.read_rows({}), []),
     PathModal: lambda: PathModal(FOREIGN, Path(FILE_NAME), FOREIGN, lambda path: None),
     PlanModal: lambda: PlanModal(outlook()),
@@ -163,6 +202,7 @@ DIALOGS: dict[type[Screen[Any]], Callable[[], Screen[Any]]] = {
     ReplayModal: ReplayModal,
     RunPlanModal: plan,
     ServerQuestion: lambda: ServerQuestion(run(), [FOREIGN]),
+    ShippedForm: lambda: ShippedForm(run(), []),
     SettingPicker: lambda: SettingPicker(SETTINGS[0], [Choice(FOREIGN, FOREIGN, FOREIGN)], FOREIGN),
     StartServerModal: lambda: StartServerModal(
         ["builtin", FILE_NAME], [start_server.TunedChoice(run(), FILE_NAME)], FILE_NAME
@@ -231,6 +271,9 @@ async def visit(pilot: Pilot[None], app: LuthierApp) -> None:
         await pilot.press("tab")
         await painted(pilot)
     app.pop_screen()
+    app.open_job(jobs.find(IMPORT))
+    await painted(pilot)
+    app.pop_screen()
     await painted(pilot)
     for place in ("models", "serve", "data", "compare", "board", "settings"):
         await app.action_show(place)
@@ -240,6 +283,10 @@ async def visit(pilot: Pilot[None], app: LuthierApp) -> None:
             await painted(pilot)
         while app.screen.is_modal:
             app.pop_screen()
+    await app.action_home()
+    await painted(pilot)
+    await app.journey.plan_run()
+    await painted(pilot)
     await chat(pilot, app)
 
 

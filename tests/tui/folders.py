@@ -5,10 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,15 +15,6 @@ from jobs.spec import Kind, Spec
 
 NOW = 1_795_000_000.0
 """The time at which tests look."""
-
-_HOLD = """
-import fcntl, signal, sys
-signal.signal(signal.SIGHUP, signal.SIG_IGN)
-files = [open(path, "w") for path in sys.argv[1:]]
-[fcntl.lockf(file, fcntl.LOCK_EX) for file in files]
-print("held", flush=True)
-sys.stdin.read()
-"""
 
 
 def make_job(
@@ -255,26 +242,3 @@ def serve(job: Job, *adapters: str, port: int = 8712) -> None:
 
 
 LIVING = ["captain-server", "pirate", "parrot", "halting", "queued-up"]
-
-
-@contextmanager
-def held(*jobs: Job) -> Iterator[None]:
-    """Another process holds the locks of these jobs, as their supervisors would."""
-    command = [
-        sys.executable,
-        "-I",
-        "-S",
-        "-c",
-        _HOLD,
-        *(str(job.directory / "lock") for job in jobs),
-    ]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None and process.stdin is not None
-        process.stdout.readline()
-        try:
-            yield
-        finally:
-            process.stdin.close()
-            process.wait()

@@ -9,6 +9,7 @@ import pytest
 
 from jobs.job import Job
 from jobs.machine import GpuLoad, Machine, Meter
+from tests.tui.certificates import certified
 from tests.tui.driving import ready, screen_text, until
 from tui.app import LuthierApp
 from tui.board.lists import ended_lines, queue_lines
@@ -123,3 +124,11 @@ async def test_the_header_has_room_for_the_state_and_names_its_screen(
             await pilot.resize_terminal(width, 24)
             await pilot.pause()
         assert screen_text(app).splitlines()[0] == header
+
+
+def test_a_done_run_shows_its_verdict_where_its_loss_has_no_room(made: dict[str, Job]) -> None:
+    certified(made["captain"])
+    (row,) = [row for row in read_rows({}) if row.name == "captain"]
+    widths = {width: str(ended_lines([row], width, 3)[0]) for width in (80, 46)}
+    assert "✓ green  eval loss 1." in widths[80]
+    assert "✓ green" in widths[46] and "eval" not in widths[46] and "…" not in widths[46]

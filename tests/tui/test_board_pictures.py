@@ -9,8 +9,9 @@ import pytest
 from textual.pilot import Pilot
 
 from jobs.job import Job
-from tests.tui import comparisons, folders
+from tests.tui import comparisons
 from tests.tui.driving import ready, screen_text, until
+from tests.tui.lock_holder import held
 from tui.app import LuthierApp
 
 pytestmark = pytest.mark.heavy
@@ -67,5 +68,5 @@ def test_screen(
         baseline = f'sort_runs = "eval loss"\nbaseline_run = "{made["first-try"].id}"\n'
         (home / "config.toml").write_text(baseline)
     comparisons.compared()
-    with folders.held(comparisons.asking()):
+    with held(comparisons.asking()):
         assert snap_compare(LuthierApp(start), terminal_size=size, run_before=prepare)

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from textual.pilot import Pilot
 
 from jobs.job import Job
-from models import certificate
-from models.certificate import NO_CERTIFICATE, Standing
+from models import certificate, chapters
+from models.runs import Run
+from models.standing import NO_CERTIFICATE, Standing
 from serve.client import Endpoint
-from tests.tui.certificates import RED, certified
+from serve.drift import spill_map
+from serve.drift.spill_map import Spill
+from tests.tui.certificates import RED, certified, chapter
 from tests.tui.chat_driving import SPEAKERS, make_app
 from tests.tui.driving import lines_of, ready, screen_text, text_of, until
 from tui.app import LuthierApp
 from tui.commands import certify as command
+from tui.commands import recites as recites_command
+from tui.journey import Journey
 from tui.models.screen import ModelsScreen
 from tui.serve.screen import ServeScreen
 from tui.shared import certificate_badge
 from tui.shared.certificate_modal import CertificateModal
+from tui.shared.drift_modal import DriftModal
 from tui.shared.row_table import RowTable
 from workshop.chat.server import ChatServer
 
 Compare = Callable[..., bool]
+SIZES = [
+    pytest.param((80, 24), id="80"),
+    pytest.param((120, 35), id="120", marks=pytest.mark.heavy),
+    pytest.param((200, 60), id="200", marks=pytest.mark.heavy),
+]
 
 
 async def tuned_list(pilot: Pilot[None]) -> ModelsScreen:
@@ -83,13 +96,17 @@ async def test_a_certificate_is_read_and_made_anew(
     async with LuthierApp("models").run_test(size=(120, 40)) as pilot:
         await open_certificate(pilot)
         text = " ".join(screen_text(pilot.app).split())
-        assert "✗ red" in text and "the model never saw such prompts" in text
+        assert "trained ≠ served · merged · shipped" in text
+        assert "✗ identity" in text and "the model never saw such prompts" in text
+        await pilot.press("enter")
+        await until(pilot, lambda: "✗ red" in screen_text(pilot.app))
+        text = " ".join(screen_text(pilot.app).split())
         assert "✗ token ids 40 at most 0 of 41 prompts" in text
         assert "✓ vLLM + adapter, top-1 1.9 % at most 4.9 % of tokens" in text.replace(
             "4.8 %", "4.9 %"
         )
         assert "tuned vLLM 2.8193 1 596 12 of 12" in text
-        await pilot.press("escape")
+        await pilot.press("escape", "escape")
         assert isinstance(pilot.app.screen, ModelsScreen) and asked == []
         await pilot.press("t")
         await until(pilot, lambda: isinstance(pilot.app.screen, CertificateModal))
@@ -165,6 +182,34 @@ def test_command_line_and_its_status(made: dict[str, Job], verdict: str, status:
     )
 
 
+@pytest.mark.parametrize(("verdict", "status"), [("green", 0), ("red", 1)])
+def test_a_chapters_command_prints_it_and_says_its_verdict_by_its_status(
+    made: dict[str, Job],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    verdict: str,
+    status: int,
+) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def start(of_run: Run, *options: object) -> Job:
+        asked.append((of_run.id, *options))
+        chapters.write(of_run.folder.path, chapter("recites", verdict))  # type: ignore[arg-type]
+        return made["captain"]
+
+    monkeypatch.setattr(recites_command, "start", start)
+    monkeypatch.setattr(recites_command, "follow_chapter", lambda *job, **how: None)
+    planted = str(tmp_path / "planted.txt")
+    arguments = ["captain", "--rows", "7", "--canaries", planted]
+    result = CliRunner().invoke(recites_command.recites, arguments)
+    assert result.exit_code == status, result.output
+    assert asked == [(made["captain"].id, 7, Path(planted))]
+    assert f"It is {verdict}." in result.stdout and "Bounds of a test." in result.stdout
+    result = CliRunner().invoke(recites_command.recites, ["captain", "--json"])
+    fields = json.loads(result.stdout)
+    assert (fields["kind"], fields["verdict"], fields["outdated"]) == ("recites", verdict, False)
+
+
 def test_command_line_without_a_certificate(made: dict[str, Job]) -> None:
     result = CliRunner().invoke(command.certify, ["captain", "--show"])
     assert "has no certificate yet" in str(result.exception)
@@ -180,13 +225,152 @@ def test_chat_and_serve_on_the_command_line_say_it_first(
     assert f"luthier certify {made['captain'].id} --show" in said
 
 
-@pytest.mark.parametrize("size", [(80, 24), (140, 40)], ids=["80x24", "140x40"])
-@pytest.mark.parametrize("verdict", ["green", "red"])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    "theme", ["luthier-dark", pytest.param("luthier-light", marks=pytest.mark.heavy)]
+)
 def test_picture(
+    made: dict[str, Job], snap_compare: Compare, theme: str, size: tuple[int, int]
+) -> None:
+    """The page with a green certificate, a red and a green chapter, and two that are not made."""
+    with_chapters(made["captain"])
+
+    async def look(pilot: Pilot[None]) -> None:
+        pilot.app.theme = theme
+        await open_certificate(pilot)
+        await pilot.press("down", "down")
+
+    assert snap_compare(LuthierApp("models"), terminal_size=size, run_before=look)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (140, 40)], ids=["80", "140"])
+@pytest.mark.parametrize("verdict", [pytest.param("green", marks=pytest.mark.heavy), "red"])
+def test_picture_of_checks(
     made: dict[str, Job], snap_compare: Compare, verdict: str, size: tuple[int, int]
 ) -> None:
     certified(made["captain"], verdict)  # type: ignore[arg-type]
-    assert snap_compare(LuthierApp("models"), terminal_size=size, run_before=open_certificate)
+
+    async def look(pilot: Pilot[None]) -> None:
+        await open_certificate(pilot)
+        await pilot.press("enter")
+
+    assert snap_compare(LuthierApp("models"), terminal_size=size, run_before=look)
+
+
+def with_chapters(run: Job) -> None:
+    certified(run)
+    chapters.write(run.directory, chapter("guard", "red"))
+    chapters.write(run.directory, chapter("recites", "green"))
+
+
+async def test_a_chapter_opens_with_its_checks_and_esc_leads_back(made: dict[str, Job]) -> None:
+    with_chapters(made["captain"])
+    async with LuthierApp("models").run_test(size=(120, 35)) as pilot:
+        await open_certificate(pilot)
+        await pilot.press("down", "down", "enter")
+        await until(pilot, lambda: "Certificate of captain: forgets" in screen_text(pilot.app))
+        text = " ".join(screen_text(pilot.app).split())
+        assert "✗ guard rows 5.0 % at most 1.0 % of rows" in text and "Bounds of a test." in text
+        await pilot.press("escape")
+        await until(pilot, lambda: "trained = served · merged · shipped" in screen_text(pilot.app))
+        await pilot.press("escape")
+        assert isinstance(pilot.app.screen, ModelsScreen)
+
+
+async def test_the_page_starts_what_is_not_measured_yet(
+    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+    monkeypatch.setattr("workshop.recites.launch.recites", lambda run: started.append(run.id))
+    certified(made["captain"])
+    async with LuthierApp("models").run_test(size=(120, 35)) as pilot:
+        await open_certificate(pilot)
+        text = screen_text(pilot.app)
+        assert "Does it recite its training data?" in text and "r measures" in text
+        await pilot.press("r")
+        await until(pilot, lambda: started == [made["captain"].id])
+
+
+async def test_a_damaged_chapter_is_named_on_the_page(made: dict[str, Job]) -> None:
+    with_chapters(made["captain"])
+    (made["captain"].directory / "chapters" / "guard.json").write_text("{")
+    async with LuthierApp("models").run_test(size=(120, 35)) as pilot:
+        await open_certificate(pilot)
+        await until(pilot, lambda: "guard.json is damaged" in screen_text(pilot.app))
+        assert "✓  identity" in screen_text(pilot.app)
+
+
+async def test_the_page_leads_on_to_the_chat(
+    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met: list[str] = []
+
+    async def chat_with(journey: Journey, run: Job) -> None:
+        met.append(run.id)
+
+    monkeypatch.setattr(Journey, "chat_with", chat_with)
+    certified(made["captain"])
+    async with LuthierApp("models").run_test(size=(80, 24)) as pilot:
+        await open_certificate(pilot)
+        assert "a chat" in screen_text(pilot.app)
+        await pilot.press("a")
+        await until(pilot, lambda: met == [made["captain"].id])
+
+
+SPILLS = [
+    Spill("small talk", "Tell me a joke.", 0.78, [("What", -2.1), ("'s", 0.6), (" a joke?", 0.0)]),
+    Spill("code", "What does JOIN do?", 0.31, [("It", 1.9), (" joins", -0.5)]),
+]
+
+
+async def open_drift(pilot: Pilot[None]) -> None:
+    await open_certificate(pilot)
+    await pilot.press("end", "enter")
+    await until(pilot, lambda: "Certificate of captain: drift" in screen_text(pilot.app))
+    await pilot.press("enter")
+
+
+async def test_behind_the_drift_lie_its_prompts_and_tokens(
+    made: dict[str, Job],
+) -> None:
+    of_drift = dataclasses.replace(chapter("drift", "amber"), job=made["captain"].id)
+    chapters.write(made["captain"].directory, of_drift)
+    async with LuthierApp("models").run_test(size=(120, 35)) as pilot:
+        await open_drift(pilot)
+        await until(pilot, lambda: "No map of the drift" in screen_text(pilot.app))
+        await pilot.press("escape")
+        spill_map.write(made["captain"].directory, SPILLS)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, DriftModal))
+        await until(
+            pilot, lambda: "0.78 small talk Tell me" in " ".join(screen_text(pilot.app).split())
+        )
+        text = " ".join(screen_text(pilot.app).split())
+        assert text.index("What's a joke?") < text.index("0.31 code What does JOIN do?")
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_picture_of_drift(
+    made: dict[str, Job], snap_compare: Compare, size: tuple[int, int]
+) -> None:
+    of_drift = dataclasses.replace(chapter("drift", "amber"), job=made["captain"].id)
+    chapters.write(made["captain"].directory, of_drift)
+    spill_map.write(made["captain"].directory, SPILLS)
+
+    async def look(pilot: Pilot[None]) -> None:
+        await open_drift(pilot)
+        await until(pilot, lambda: "small talk" in screen_text(pilot.app))
+
+    assert snap_compare(LuthierApp("models"), terminal_size=size, run_before=look)
+
+
+def test_command_line_shows_the_chapters_too(made: dict[str, Job]) -> None:
+    with_chapters(made["captain"])
+    code, text = run("captain", "--show")
+    assert code == 1 and "✗ forgets" in text and "✓ recites" in text and "identity" not in text
+    code, text = run("captain", "--show", "--json")
+    kinds = [(of["kind"], of["verdict"]) for of in json.loads(text)["chapters"]]
+    assert (code, kinds) == (1, [("guard", "red"), ("recites", "green")])
 
 
 def test_figures_keep_their_meaning() -> None:

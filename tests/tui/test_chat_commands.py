@@ -88,20 +88,20 @@ def test_chats_are_listed_searched_exported_and_removed(tmp_path: Path) -> None:
 
 def test_votes_are_shown_and_exported(tmp_path: Path) -> None:
     assert "No blind votes yet" in run("votes", "show").stdout
-    for _ in range(6):
+    for _ in range(7):
         duel_of("plain", "Ahoy!", "better", 1)
     duel_of("plain", "Ahoy!", "better", 0, blind=False)
     shown = run("votes", "show").stdout
-    assert "captain against base    6 : 0, 0 ties, 0 both bad" in shown
-    assert "decided: captain is better (sign test, p = 0.031)" in shown
+    assert "captain against base    7 : 0, 0 ties, 0 both bad" in shown
+    assert "decided: captain is better (p = 0.037)" in shown
     assert "1 with the names in sight (not counted)" in shown
     found = json.loads(run("votes", "show", "--all", "--json").stdout)
     assert (
         found["duels"][0]["wins"],
         found["duels"][0]["losses"],
-        found["duels"][0]["decided"],
-    ) == (6, 1, False)
-    assert len(run("votes", "export").stdout.splitlines()) == 7
+        found["duels"][0]["at_any_time"]["decided"],
+    ) == (7, 1, False)
+    assert len(run("votes", "export").stdout.splitlines()) == 8
     with pytest.raises(LuthierError, match="no corrections"):
         run("votes", "export", "--corrected", str(tmp_path / "corrected.jsonl"))
     corrected_chat()
@@ -116,8 +116,8 @@ def test_votes_are_shown_and_exported(tmp_path: Path) -> None:
             "--json",
         ).stdout
     )
-    assert totals == {"pairs": 8, "corrected": 1, "left_out": {}}
-    assert len((tmp_path / "pairs.jsonl").read_text().splitlines()) == 8
+    assert totals == {"pairs": 9, "corrected": 1, "left_out": {}}
+    assert len((tmp_path / "pairs.jsonl").read_text().splitlines()) == 9
     with pytest.raises(LuthierError, match="already exists"):
         run("votes", "export", "--pairs", str(tmp_path / "pairs.jsonl"))
 

@@ -144,7 +144,7 @@ async def test_without_a_server_hosted_models_can_talk(
             screen.speakers.pick(screen.sides.active)
             await pilot.pause()
             await pick_first(pilot)
-            screen.sides.active = 0
+        assert all(pane.speaker is not None for pane in screen.session.panes)  # from the left
         await ask(pilot, screen, "Hi")
         assert "base says: Hi" in shown(screen, 0)
 

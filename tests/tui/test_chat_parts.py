@@ -15,6 +15,7 @@ from serve.chats.journal import Journal
 from serve.chats.store import Record
 from serve.chats.turns import REFERENCE, Answer, Complete, Failed, Speaker
 from serve.client import ContextExceeded, Delta, Endpoint, Finished
+from trainer.recipe_draft import RecipeDraft
 from tui.chat.asking import Asking
 from tui.chat.context_modal import ContextModal
 from tui.chat.files import Files
@@ -58,6 +59,7 @@ class View:
         self.sides = Panes(session)
         self.notices: list[str] = []
         self.copied = ""
+        self.drafts: list[RecipeDraft] = []
         self.dialogs: list[tuple[Screen[Any], Callable[[Any], None] | None]] = []
 
     def show_sides(self) -> None:
@@ -80,6 +82,9 @@ class View:
 
     def copy(self, text: str) -> None:
         self.copied = text
+
+    def plan_run(self, draft: RecipeDraft) -> None:
+        self.drafts.append(draft)
 
     def open_dialog(
         self, dialog: Screen[T], answered: Callable[[T | None], None] | None = None

@@ -214,7 +214,7 @@ async def test_without_a_server_nothing_dead_is_offered() -> None:
         )
         screen = pilot.app.screen
         assert isinstance(screen, ChatScreen)
-        assert "No server is running" in str(screen.query_one("#no-server", Static).content)
+        assert "No model to talk to yet" in str(screen.query_one("#no-server", Static).content)
         assert not screen.prompt.display
         offered = [
             active.binding.id

@@ -10,7 +10,7 @@ from tests.fakes.openai_server import FakeServer
 from tests.tui.chat_driving import ask, chat, to_pane, until
 from tests.tui.driving import ready, screen_text
 from tui.app import LuthierApp
-from tui.chat import slash
+from tui.chat import slash_commands as slash
 from tui.chat.code_picker import CodePicker, code_blocks
 from tui.chat.settings_form import ChatSettingsModal
 from tui.shared.footer import KeyFooter

@@ -74,7 +74,8 @@ async def test_versions_are_gone_through_by_keys(server: FakeServer) -> None:
         screen.session.hide_names()
         screen.session.chat.blind = True
         screen.show_sides()
-        assert "< 2/2 >" in shown(screen, 1) and "TTFT" not in shown(screen, 1)
+        await until(lambda: "< 2/2 >" in shown(screen, 1), pilot)
+        assert "TTFT" not in shown(screen, 1)
 
 
 async def test_an_answer_is_corrected_and_the_chat_goes_on_from_it(server: FakeServer) -> None:

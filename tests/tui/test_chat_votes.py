@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input, Static
 
-from serve.chats.turns import REFERENCE, Failed, Given
+from serve.chats.turns import REFERENCE, Failed, Given, Speaker
 from serve.votes.report import quick_report
 from tests.fakes.openai_server import FakeServer
+from tests.serve.chat_writing import new_chat, write
+from tests.serve.test_votes import vote
 from tests.tui.chat_driving import ask, chat, shown, states, titles, to_pane, until
 from tests.tui.driving import screen_text
 from tui.chat.replay_form import ReplayModal
@@ -80,6 +82,22 @@ async def test_ties_and_the_worst_of_three(server: FakeServer) -> None:
         assert len(screen.session.chat.votes) == 4
 
 
+async def test_voting_before_the_answers_are_complete_says_so_and_leads_nowhere(
+    server: FakeServer,
+) -> None:
+    server.tokens_per_second = 5
+    async with chat(server) as (pilot, screen):
+        await pilot.press(*"Hi", "enter")
+        await until(lambda: screen.session.answering, pilot)
+        await pilot.press("f2")
+        assert pilot.app.screen is screen
+        assert any("complete answers" in toast.message for toast in pilot.app._notifications)
+        server.tokens_per_second = 2000
+        await until(lambda: not screen.session.answering, pilot)
+        await pilot.press("f2")
+        assert isinstance(pilot.app.screen, VoteModal)
+
+
 async def test_what_the_votes_say_is_shown(server: FakeServer) -> None:
     async with chat(server) as (pilot, screen):
         await ask(pilot, screen, "Hi")
@@ -89,7 +107,25 @@ async def test_what_the_votes_say_is_shown(server: FakeServer) -> None:
         await until(lambda: "No blind votes yet" in screen_text(pilot.app), pilot)
         await pilot.press("n")
         await until(lambda: "captain against base" in screen_text(pilot.app), pilot)
-        assert "5 more votes would decide it" in screen_text(pilot.app)
+        assert "6 more votes would decide it" in screen_text(pilot.app)
+
+
+async def test_the_pair_that_is_decided_soonest_is_one_key_away(server: FakeServer) -> None:
+    models = [Speaker(name, "base" if name == "base" else "tuned") for name in server.models[:3]]
+    for other, votes in ((1, 5), (2, 2)):
+        for _ in range(votes):
+            talk = new_chat(models[0], models[other])
+            vote(talk, write(talk, "Hi", ["no", "yes"]), "better", 1)
+    async with chat(server) as (pilot, screen):
+        await ask(pilot, screen, "Hi")
+        await pilot.press("f9")
+        await until(lambda: "next: base against captain" in screen_text(pilot.app), pilot)
+        await pilot.press("p")
+        await until(lambda: titles(screen) == ["● A", "○ B"], pilot)
+        speakers = {pane.speaker.label for pane in screen.session.panes if pane.speaker}
+        assert speakers == {"base", "captain"}
+        assert screen.session.empty
+        assert screen.session.chat.blind
 
 
 async def test_a_failure_does_not_tell_who_it_was(server: FakeServer) -> None:

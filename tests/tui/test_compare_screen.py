@@ -8,8 +8,9 @@ import pytest
 from textual.widgets import Input
 
 from jobs.job import Job
-from tests.tui import comparisons, folders
+from tests.tui import comparisons
 from tests.tui.driving import lines_of, ready, screen_text, text_of, until
+from tests.tui.lock_holder import held
 from tui.app import LuthierApp
 from tui.compare.form import CompareForm, prompts_name
 from tui.compare.report_screen import ReportScreen
@@ -32,7 +33,7 @@ async def test_the_list_says_how_far_each_is_and_shows_the_figures(made: dict[st
     comparisons.compared()
     job = comparisons.asking()
     app = LuthierApp("compare")
-    with folders.held(job):
+    with held(job):
         async with app.run_test(size=(140, 40)) as pilot:
             await ready(pilot)
             lines = lines_of(app.screen.query_one("#comparisons", RowTable))
@@ -64,6 +65,24 @@ async def test_a_report_is_read_prompt_by_prompt(made: dict[str, Job]) -> None:
         assert isinstance(app.screen, CompareScreen)
 
 
+async def test_a_report_says_why_and_leads_to_the_flips(made: dict[str, Job]) -> None:
+    comparisons.explained()
+    app = LuthierApp("compare")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await ready(pilot)
+        await until(pilot, lambda: "In short" in pane(app))
+        assert "2 of 12 prompts flipped" in pane(app) and "Why captain differs" in pane(app)
+        await pilot.press("enter")
+        assert "shorter" in text_of(app, "#question") and "flipped" not in text_of(app, "#question")
+        await pilot.press("n")
+        head = text_of(app, "#question")
+        assert "prompt 5 of 12" in head and "flipped" in head and "refuses now" in head
+        await pilot.press("n")
+        assert "prompt 9 of 12" in text_of(app, "#question")
+        await pilot.press("n")
+        assert "prompt 5 of 12" in text_of(app, "#question")
+
+
 async def test_a_new_one_is_ordered_by_a_form(
     made: dict[str, Job], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,9 +110,11 @@ async def test_a_new_one_is_ordered_by_a_form(
         await pilot.press("enter")
         assert "a whole number" in screen_text(app)
         form.field("limit").query_one(Input).value = "5"
+        form.field("by").query_one(Input).value = "topic, meta.who"
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, CompareScreen))
     (order,) = ordered
+    assert order.by == ["topic", "meta.who"]
     assert (order.runs, order.prompts, order.limit, order.max_tokens, order.judge) == (
         [made["captain"].id],
         str(home / "prompts.txt"),

@@ -7,7 +7,7 @@ import random
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tui.runs.charts.picture import Line, Mark, Picture, Plot, draw
@@ -127,6 +127,7 @@ def test_the_cursor_finds_the_nearest_point(step: float, nearest: int) -> None:
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6), st.integers(1, 12))
+@example(1.0, 800001.0, 1)
 def test_ticks_are_round_few_and_inside(low: float, width: float, most: int) -> None:
     span = Span(low, low + width)
     found = ticks.linear_ticks(span, most)

@@ -13,14 +13,16 @@ from textual.widgets import Input
 from jobs.job import Job
 from tests.tui import data_folders, folders
 from tests.tui.driving import ready, screen_text, text_of, until, visible
+from tests.tui.lock_holder import held
 from trainer.recipe import Recipe
 from tui.app import LuthierApp
-from tui.data.forms import FormatModal, LookModal, PathSuggester, recipe_for
+from tui.data.forms import FormatModal, LookModal, recipe_for
 from tui.data.ledger_table import LedgerTable
 from tui.data.screen import DataScreen
 from tui.data.token_view import TokenView
 from tui.shared.error_modal import ErrorModal
 from tui.shared.form import Field
+from tui.shared.path_suggester import PathSuggester
 
 
 async def shown(pilot: Pilot[None]) -> DataScreen:
@@ -173,7 +175,7 @@ async def test_a_running_look_shows_how_far_it_is_and_can_be_stopped(
     monkeypatch.setattr("jobs.job.stop", lambda job: stopped.append(job.id))
     job = data_folders.running()
     app = LuthierApp("data")
-    with folders.held(job):
+    with held(job):
         async with app.run_test(size=(80, 24)) as pilot:
             await ready(pilot)
             await until(pilot, lambda: "40 %" in screen_text(app))

@@ -15,6 +15,7 @@ from tests.fakes.openai_server import FakeServer
 from tests.tui import folders, hostile
 from tests.tui.every_command import BETWEEN, CRASHED
 from tests.tui.hostile import FILE_NAME, FOREIGN, RECIPE
+from tests.tui.lock_holder import held
 from tests.tui.terminal import foreign, sent
 from tui.cli import luthier
 
@@ -95,7 +96,7 @@ def output(home: Path) -> Iterator[str]:
     with FakeServer() as server:
         made = hostile.fill(home, server)
         (home / "calls.json").write_text(json.dumps(calls()))
-        with folders.held(*(made[name] for name in folders.LIVING)):
+        with held(*(made[name] for name in folders.LIVING)):
             yield sent("tests.tui.every_command", "calls.json", home=home, typed=b"y\n")
 
 

@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from tests.tui.parser_walk import COMMANDS
 from tui.cli import luthier
-
-
-def commands(group: click.Group, *before: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command below a group, with the words that call it."""
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        assert command is not None
-        yield (*before, name), command
-        if isinstance(command, click.Group):
-            yield from commands(command, *before, name)
 
 
 def parse(line: str) -> None:
     """Parse a command line without calling the command. UsageError if it is none."""
     command: click.Command = luthier
-    words = shlex.split(re.split(r" [|>] ", line)[0])[1:]
+    words = shlex.split(re.split(r" [|<>] ", line)[0])[1:]
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         _, child, words = command.resolve_command(click.Context(command), words)
         assert child is not None
@@ -55,11 +44,9 @@ def test_the_help_has_sections_with_examples_and_no_cut_summary() -> None:
         parse(line)
 
 
-@pytest.mark.parametrize(("words", "command"), [*commands(luthier)], ids=str)
-def test_a_commands_help_ends_with_examples_that_parse(
-    words: tuple[str, ...], command: click.Command
-) -> None:
+@pytest.mark.parametrize(("path", "command"), COMMANDS.items(), ids=COMMANDS)
+def test_a_commands_help_ends_with_examples_that_parse(path: str, command: click.Command) -> None:
     lines = [line.strip() for line in (command.epilog or "").splitlines()[2:]]
-    assert lines, f"luthier {' '.join(words)} has no example"
+    assert lines, f"luthier {path} has no example"
     for line in lines:
         parse(line)

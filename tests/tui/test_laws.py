@@ -13,10 +13,12 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input, Select, TextArea
 
+from jobs import job as jobs
 from tests.fakes.openai_server import FakeServer
 from tests.tui import folders, hostile
 from tests.tui.driving import ready, screen_text, visible
-from tests.tui.every_screen import DIALOGS, PLACES, painted, run
+from tests.tui.every_screen import DIALOGS, IMPORT, PLACES, painted, run
+from tests.tui.lock_holder import held
 from tui.app import LuthierApp
 from tui.chat.vote_modal import VoteModal
 from tui.screens import TABS
@@ -42,7 +44,7 @@ def filled(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(home)
     with FakeServer() as server:
         made = hostile.fill(home, server)
-        with folders.held(*(made[name] for name in folders.LIVING)):
+        with held(*(made[name] for name in folders.LIVING)):
             yield
 
 
@@ -138,7 +140,7 @@ async def test_all_dialogs_are_submitted_and_left_alike() -> None:
 
 
 async def each_place(pilot: Pilot[None]) -> AsyncIterator[Screen[Any]]:
-    """Every tab, and a run."""
+    """Every tab, a run, another job, and what is opened from them."""
     app = await ready(pilot)
     seen = set()
     for tab in TABS:
@@ -151,11 +153,21 @@ async def each_place(pilot: Pilot[None]) -> AsyncIterator[Screen[Any]]:
     await painted(pilot)
     seen.add(type(app.screen))
     yield app.screen
+    app.open_job(jobs.find(IMPORT))
+    await painted(pilot)
+    seen.add(type(app.screen))
+    yield app.screen
     await app.action_show("compare")
     await pilot.press("enter")
     await painted(pilot)
+    seen.add(type(app.screen))
     yield app.screen
-    assert {*seen, type(app.screen)} == set(PLACES)
+    for opens in (app.action_home, app.journey.plan_run):
+        await opens()
+        await painted(pilot)
+        seen.add(type(app.screen))
+        yield app.screen
+    assert seen == set(PLACES)
 
 
 @pytest.mark.usefixtures("filled")

@@ -20,6 +20,7 @@ from models.merge import launch
 from tests.models.merge.headers import write_adapter, write_base
 from tests.tui import folders
 from tests.tui.driving import lines_of, ready, text_of, until
+from tests.tui.lock_holder import held
 from tui.app import LuthierApp
 from tui.models.merge_form import MergeModal
 from tui.models.screen import ModelsScreen
@@ -292,7 +293,7 @@ async def test_a_merge_is_seen_on_its_way_and_stopped(
     stopped: list[str] = []
     monkeypatch.setattr(jobs, "stop", lambda job, now=False: stopped.append(job.id))
     job = under_way(made)
-    with folders.held(job):
+    with held(job):
         app = LuthierApp("models")
         async with app.run_test(size=(80, 24)) as pilot:
             await ready(pilot)

@@ -103,8 +103,8 @@ def test_what_cannot_be_given_away_is_told_before_a_job_is_made(
             "Not merged yet",
         ),
         (
-            ("export", "small", "--out", str(tmp_path / "out.gguf"), "--gguf", "q4_k_m"),
-            "The converter does not know this type",
+            ("export", "small", "--out", str(tmp_path / "out.gguf"), "--as", "gguf:q4"),
+            "Unknown export format",
         ),
         (("push", "captain", "no-owner"), "Not a repository's name"),
         (("import", "hub:a/b", "--trust", "c/d"), "--trust needs the repository's own name"),

@@ -15,16 +15,18 @@ from textual.widgets import Input, Select
 from jobs.home import models_directory
 from jobs.job import Job
 from jobs.luthier_error import LuthierError
+from models.export.formats import Form
 from models.imports.launch import IDENTITY, partial_directory
 from models.merge import receipt
 from models.merge.receipt import Receipt, Source
 from tests.tui import folders
 from tests.tui.certificates import certified
 from tests.tui.driving import lines_of, ready, screen_text, text_of, until
+from tests.tui.lock_holder import held
 from tui.app import LuthierApp
 from tui.models.forms import ExportModal, ImportModal, PushModal
 from tui.models.screen import ModelsScreen
-from tui.runs.new_run import NewRunModal
+from tui.new_run.screen import NewRunScreen
 from tui.serve.start_server import StartServerModal
 from tui.shared.confirm_modal import ConfirmModal
 from tui.shared.error_modal import ErrorModal
@@ -107,7 +109,7 @@ async def test_all_models_in_groups(made: dict[str, Job]) -> None:
     merged(made["captain"])
     broken_off()
     job = arriving()
-    with folders.held(job):
+    with held(job):
         async with LuthierApp("models").run_test(size=(80, 24)) as pilot:
             screen = await models_read(pilot)
             shown = lines(screen)
@@ -171,7 +173,8 @@ async def test_keys_of_models(made: dict[str, Job]) -> None:
         assert app.clipboard.endswith("models/builtin")
         for place, base in ((0, "builtin"), (1, "builtin"), (2, f"{made['captain'].id}/merged")):
             await pilot.press("home", *["down"] * place, "n")
-            assert isinstance(app.screen, NewRunModal) and app.screen.field("model").value == base
+            assert isinstance(app.screen, NewRunScreen)
+            assert app.screen.form.field("model").value == base
             await pilot.press("escape")
         assert screen.chosen is not None and screen.chosen.kind == "merged"
         await pilot.press("up", "c")
@@ -247,7 +250,7 @@ async def test_exporting_and_pushing(made: dict[str, Job], monkeypatch: pytest.M
         return made["builtin"]
 
     monkeypatch.setattr("models.export.launch.start_export", start)
-    monkeypatch.setattr("models.export.launch.start_gguf", start)
+    monkeypatch.setattr("models.export.launch.start_conversion", start)
 
     def start_push(name: str, repository: str, **settings: Any) -> Job:
         asked.append((name, repository, settings))
@@ -265,13 +268,16 @@ async def test_exporting_and_pushing(made: dict[str, Job], monkeypatch: pytest.M
         await until(pilot, lambda: app.screen is screen)
         await pilot.press("x")
         fill(app.screen, out="/out/captain")
-        app.screen.query_one(Select).value = "f16"
+        app.screen.query_one(Select).value = "gguf:bf16"
         await pilot.press("ctrl+s")
         await until(pilot, lambda: app.screen is screen)
         await pilot.press("u")
-        assert isinstance(app.screen, PushModal)
-        await pilot.pause()
-        assert "captain has a red certificate" in screen_text(app)
+        await until(pilot, lambda: "captain has a red certificate" in screen_text(app))
+        form = app.screen
+        assert isinstance(form, PushModal) and "never measured" not in screen_text(app)
+        form.query_one(Select).value = False
+        await until(pilot, lambda: "was never measured" in " ".join(screen_text(app).split()))
+        form.query_one(Select).value = True
         await pilot.press("ctrl+s")
         assert app.screen.field("repository").has_class("-wrong")
         fill(app.screen, repository="sailor/captain")
@@ -279,7 +285,7 @@ async def test_exporting_and_pushing(made: dict[str, Job], monkeypatch: pytest.M
         await until(pilot, lambda: app.screen is screen)
     assert asked == [
         (run, Path("/out/captain")),
-        (run, Path("/out/captain.gguf"), "f16"),
+        (run, Path("/out/captain.gguf"), Form("gguf", "bf16")),
         (run, "sailor/captain", {"private": True, "branch": ""}),
     ]
 
@@ -337,5 +343,5 @@ def test_picture(made: dict[str, Job], snap_compare: Compare, size: tuple[int, i
         await pilot.press("down")
         await until(pilot, lambda: "t certificate" in screen_text(pilot.app))
 
-    with folders.held(job):
+    with held(job):
         assert snap_compare(LuthierApp("models"), terminal_size=size, run_before=prepare)

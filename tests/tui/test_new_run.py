@@ -1,30 +1,36 @@
-"""The form for a new run."""
+"""A new run: its fields, and what stands beside them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from textual.widgets import Input
+from textual.pilot import Pilot
+from textual.widgets import Input, TextArea
 
 from jobs.job import Job
 from jobs.luthier_error import LuthierError
-from tests.tui import folders
+from tests.tui import data_folders, folders
 from tests.tui.driving import ready, screen_text, text_of, until
+from trainer.plan.plan import Plan
 from trainer.recipe import Recipe
 from trainer.sweep import Sweep
 from tui.app import LuthierApp
-from tui.runs.new_run import NewRunModal
+from tui.new_run.data_look import DataLook
+from tui.new_run.keys_modal import KeysModal, KeyValueModal
+from tui.new_run.screen import NewRunScreen
 from tui.runs.run_screen import RunScreen
+from tui.runs.runs_screen import RunsScreen
+from tui.shared.confirm_modal import ConfirmModal
+from tui.shared.toml_modal import TomlModal
+
+ROW = '{"messages": [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "Aye."}]}'
 
 
-def fill(form: NewRunModal, **values: str) -> None:
-    for key, value in values.items():
-        form.field(key).query_one(Input).value = value
-
-
-def errors(form: NewRunModal) -> list[str]:
-    return [field.key for field in form.query(".field.-wrong")]  # type: ignore[attr-defined]  # these are Fields
+@pytest.fixture(autouse=True)
+def no_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks at data are jobs, which load a tokenizer."""
+    monkeypatch.setattr(DataLook, "job_for", lambda recipe: (None, False))
 
 
 @pytest.fixture
@@ -32,7 +38,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
     """The recipes that are started."""
     recipes: list[Recipe] = []
 
-    def train(recipe: Recipe) -> Job:
+    def train(recipe: Recipe, plan: Plan | None = None) -> Job:
         recipes.append(recipe)
         return folders.make_job(recipe.name, 1, age=0)
 
@@ -40,111 +46,136 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
     return recipes
 
 
-async def test_errors_stand_beside_their_fields(home: Path) -> None:
-    app = LuthierApp()
-    async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
-        await pilot.press("n")
-        form = app.screen
-        assert isinstance(form, NewRunModal)
-        fill(form, epochs="many", rate="-1", r="8.5", data="/nowhere.jsonl")
-        await pilot.press("enter")
-        assert errors(form) == ["data", "epochs", "rate", "r"]
-        fill(form, recipe=str(home / "none.toml"))
-        await pilot.press("enter")
-        assert errors(form) == ["recipe"]
-        assert form.field("epochs").disabled
-
-
-async def test_the_fields_become_a_recipe_and_the_run_opens(
-    home: Path, started: list[Recipe]
-) -> None:
+@pytest.fixture
+def pirates(home: Path) -> Path:
     data = home / "pirates.jsonl"
-    data.write_text("{}\n")
+    data.write_text("".join(ROW.replace("Hm", f"Hm {number}") + "\n" for number in range(40)))
+    return data
+
+
+async def opened(pilot: Pilot[None]) -> NewRunScreen:
+    app = await ready(pilot)
+    await pilot.press("n")
+    assert isinstance(app.screen, NewRunScreen)
+    return app.screen
+
+
+def fill(screen: NewRunScreen, **values: str) -> None:
+    for key, value in values.items():
+        screen.form.input(key).value = value
+
+
+async def test_an_error_stands_at_its_field_and_goes_as_soon_as_it_is_filled(pirates: Path) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
-        await pilot.press("n")
-        assert isinstance(app.screen, NewRunModal)
-        fill(app.screen, data=str(data), epochs="1.5", rate="1e-4", r="8")
+        screen = await opened(pilot)
+        screen.form.input("name").focus()
+        await pilot.press("enter")
+        assert screen.form.wrong == ["data"] and "a data file or a folder" in screen_text(app)
+        assert screen.focused is screen.form.input("data")
+        fill(screen, data="/nowhere.jsonl", model="")
+        await until(pilot, lambda: screen.form.wrong == ["data", "model"])
+        assert "no such file or folder: /nowhere.jsonl" in screen_text(app)
+        fill(screen, data=str(pirates), model="none", recipe="none.toml")
+        await until(pilot, lambda: screen.form.wrong == ["recipe"])
+        fill(screen, recipe="")
+        await until(pilot, lambda: screen.form.wrong == ["model"])
+        fill(screen, model="builtin")
+        await until(pilot, lambda: screen.form.wrong == [])
+        await until(pilot, lambda: "40 conversations, 10 of them held out" in screen_text(app))
+
+
+async def test_a_data_file_is_all_that_a_run_needs(pirates: Path, started: list[Recipe]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await opened(pilot)
+        fill(screen, data=str(pirates))
+        await until(pilot, lambda: "preparing the model" in screen_text(app))
+        shown = screen_text(app)
+        for part in (
+            "3 epochs, 6 steps",
+            "of tensors at the peak, predicted",
+            "6 steps",
+            "measured in train",
+        ):
+            assert part in shown
+        assert "beside its base, as an adapter" in shown and "then certified" in shown
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
-    recipe = started[0]
-    assert (recipe.name, recipe.model, recipe.data) == ("pirates", "builtin", [str(data)])
-    assert (recipe.train.epochs, recipe.train.learning_rate, recipe.lora.r, recipe.lora.alpha) == (
-        1.5,
-        1e-4,
-        8,
-        16,
-    )
+        assert [type(screen) for screen in app.screen_stack] == [RunsScreen, RunScreen]
+    assert [(run.name, run.model, run.data) for run in started] == [
+        ("pirates", "builtin", [str(pirates)])
+    ]
 
 
-async def test_a_known_recipe_fills_the_form_in_and_leaves_it_open(
-    home: Path, started: list[Recipe]
+async def test_what_becomes_of_the_rows_stands_beside_the_choices(
+    pirates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = home / "talk.jsonl"
-    data.write_text("{}\n")
+    job = data_folders.finished()
+    monkeypatch.setattr(DataLook, "job_for", lambda recipe: (job, False))
     app = LuthierApp()
-    async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
-        await pilot.press("n")
-        form = app.screen
-        assert isinstance(form, NewRunModal)
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await opened(pilot)
+        fill(screen, data=str(pirates))
+        await until(pilot, lambda: "Aye, that was Neil Armstrong" in screen_text(app))
+        shown = screen_text(app)
+        assert "3 ✗ dropped" in shown and "2  the row has no turn" in shown
+        assert "tokens trained" in shown and "▸Aye, that was" in shown.replace("▸ ", "▸")
+
+
+async def test_a_starting_point_fills_in_the_rest(pirates: Path, started: list[Recipe]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot)
+        screen.form.input("recipe").focus()
         await pilot.press(*"vicuna")
-        assert form.field("epochs").disabled
         await pilot.pause()
         await pilot.press("right")  # takes what is suggested
-        await until(pilot, lambda: form.field("recipe").value == "vicuna-7b-8bit")
-        await until(pilot, lambda: form.field("r").value == "8")
-        assert (form.field("model").value, form.field("rate").value) == ("Llama-2-7b-hf", "2e-5")
-        assert not form.field("epochs").disabled
-        fill(form, model="builtin", data=str(data), epochs="1")
+        await until(pilot, lambda: screen.form.field("model").value == "Llama-2-7b-hf")
+        assert "train.base_bits" in text_of(app, "#run-changes")
+        fill(screen, model="builtin", data=str(pirates))
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, RunScreen))
-    recipe = started[0]
-    assert (recipe.name, recipe.model, recipe.train.epochs, recipe.train.base_bits) == (
-        "talk",
-        "builtin",
-        1.0,
-        8,
-    )
-    assert (recipe.lora.targets, recipe.lora.alpha, recipe.tokens.template) == (
-        ["q_proj", "v_proj"],
-        16,
-        "vicuna",
-    )
+        await until(pilot, lambda: bool(started) or bool(screen.form.wrong))
+    assert [(run.name, run.model, run.train.base_bits, run.lora.r) for run in started] == [
+        ("pirates", "builtin", 8, 8)
+    ]
 
 
-async def test_a_refused_run_keeps_the_form_and_says_why(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_refused_run_keeps_what_was_chosen_and_says_why(
+    pirates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = home / "recipe.toml"
-    recipe.write_text('data = ["gone.jsonl"]\n')
-
-    def train(recipe: Recipe) -> Job:
-        raise LuthierError("No such data", f"{recipe.data[0]} is not there.", "Check the path.")
+    def train(recipe: Recipe, plan: Plan | None = None) -> Job:
+        raise LuthierError("The disk is full", "Nothing can be written.", "Make room.")
 
     monkeypatch.setattr("trainer.launch.train", train)
     app = LuthierApp()
-    async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
-        await pilot.press("n")
-        assert isinstance(app.screen, NewRunModal)
-        fill(app.screen, recipe=str(recipe))
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot)
+        fill(screen, data=str(pirates))
         await pilot.press("enter")
-        await until(pilot, lambda: "No such data" in text_of(app, "#form-error"))
-        assert isinstance(app.screen, NewRunModal)
+        await until(pilot, lambda: "The disk is full" in text_of(app, "#form-error"))
         await pilot.press("escape")
-        assert "esc again leaves without saving" in screen_text(app)
+        assert isinstance(app.screen, ConfirmModal)
         await pilot.press("escape")
-        assert not isinstance(app.screen, NewRunModal)
+        await until(pilot, lambda: app.screen is screen)
+        assert screen.form.field("data").value == str(pirates)
+        await pilot.press("escape", "y")
+        await until(pilot, lambda: isinstance(app.screen, RunsScreen))
+
+
+async def test_nothing_typed_is_left_without_a_question() -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, RunsScreen))
 
 
 async def test_a_recipe_with_lists_queues_a_sweep(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, monkeypatch: pytest.MonkeyPatch, pirates: Path
 ) -> None:
     recipe = home / "grid.toml"
-    recipe.write_text('data = ["x.jsonl"]\n[lora]\nr = [8, 16]\n')
+    recipe.write_text('data = ["pirates.jsonl"]\n[lora]\nr = [8, 16]\n')
     names: list[str] = []
 
     def start_sweep(sweep: Sweep) -> tuple[str, list[Job]]:
@@ -154,12 +185,57 @@ async def test_a_recipe_with_lists_queues_a_sweep(
 
     monkeypatch.setattr("trainer.sweep.start_sweep", start_sweep)
     app = LuthierApp()
-    async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
-        await pilot.press("n")
-        assert isinstance(app.screen, NewRunModal)
-        fill(app.screen, recipe=str(recipe))
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot)
+        fill(screen, recipe=str(recipe))
+        await until(pilot, lambda: "a sweep of 2 runs" in screen_text(app))
+        assert screen.form.field("data").value == str(pirates)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
-        assert isinstance(app.screen, RunScreen)
     assert names == ["grid-r8", "grid-r16"]
+
+
+async def test_every_key_can_be_set_in_a_field_of_its_own(
+    pirates: Path, started: list[Recipe]
+) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot)
+        fill(screen, data=str(pirates))
+        await pilot.press("f3")
+        assert isinstance(app.screen, KeysModal)
+        await pilot.press(*"train.epochs", "enter")
+        assert isinstance(app.screen, KeyValueModal)
+        assert "How many times the model sees each conversation." in screen_text(app)
+        app.screen.query_one(Input).value = "-1"
+        await pilot.press("enter")
+        assert isinstance(app.screen, KeyValueModal) and "train.epochs" in screen_text(app)
+        app.screen.query_one(Input).value = "1.5"
+        await pilot.press("enter")
+        assert isinstance(app.screen, KeysModal)
+        await pilot.press("escape")
+        assert "train.epochs" in text_of(app, "#run-changes")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(started))
+    assert started[0].train.epochs == 1.5
+
+
+async def test_the_whole_recipe_is_edited_as_toml(pirates: Path, started: list[Recipe]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot)
+        fill(screen, data=str(pirates))
+        await until(pilot, lambda: bool(screen.draft.sources))
+        for text in ("no TOML [", f'data = ["{pirates}"]\nname = "bo\'sun"\n[lora]\nr = 4\n'):
+            await pilot.press("ctrl+e")
+            dialog = app.screen
+            assert isinstance(dialog, TomlModal)  # a pilot has no terminal for an editor
+            if text.startswith("data"):  # what could not be read is there again
+                assert dialog.query_one(TextArea).text == "no TOML ["
+            dialog.query_one(TextArea).text = text
+            await pilot.press("ctrl+s")
+            await until(pilot, lambda: app.screen is screen)
+        assert screen.form.field("name").value == "bo'sun"
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(started))
+    assert (started[0].name, started[0].lora.r) == ("bo'sun", 4)

@@ -17,7 +17,7 @@ from jobs.job import Job
 from tests.tui import folders
 from tests.tui.driving import ready, until
 from tui.app import LuthierApp
-from tui.shared.notices import Ends, end_text, terminal_title
+from tui.shared.ends import Ends, end_text, terminal_title
 from workshop.job_list import read_rows
 
 
@@ -189,7 +189,7 @@ def test_the_app_ends_with_its_terminal(home: Path, hangup: str) -> None:
     ) as app:
         os.close(slave)
         seen = b""
-        while b"Nothing has run here yet" not in seen:
+        while b"Train on" not in seen:
             seen += os.read(master, 65_536)
         assert b"\x1b[22;2t" in seen  # the terminal's own title is kept
         os.close(master)

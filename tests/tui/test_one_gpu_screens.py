@@ -7,6 +7,7 @@ import json
 import threading
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from models.runs import Run
 from serve.servers import Server
 from tests.tui import folders
 from tests.tui.driving import ready, screen_text, text_of, until
+from tests.tui.lock_holder import held
 from tui.app import LuthierApp
 from tui.chat.screen import ChatScreen
 from tui.serve.screen import ServeScreen
@@ -125,7 +127,11 @@ async def test_on_a_cpu_it_is_not_offered_and_why_is_said(
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
         await until(
-            pilot, lambda: "never: vLLM's sleep mode is for GPUs" in text_of(app, "#server-facts")
+            pilot,
+            lambda: (
+                "never: vLLM's sleep mode is for GPUs"
+                in " ".join(text_of(app, "#server-facts").split())
+            ),
         )
         assert app.screen.check_action("do", ("sleep",)) is False
         await pilot.press("z")
@@ -257,13 +263,13 @@ async def test_of_two_runs_the_one_that_was_asked_last_is_talked_to(
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        await app.chat_with(made["first-try"])
+        await app.journey.chat_with(made["first-try"])
         screen = app.screen
         assert isinstance(screen, ChatScreen)
         await until(
             pilot, lambda: screen.run_server.job is not None and screen.run_server.job.id == slow.id
         )
-        await app.chat_with(made["captain"])
+        await app.journey.chat_with(made["captain"])
         await until(pilot, lambda: screen.session.panes[1].speaker is not None)
         assert screen.run_server.job is None
         gate.set()
@@ -284,7 +290,8 @@ async def test_while_its_server_starts_the_chat_says_how_far_it_is(
     folders.begin(starting, 20)
     folders.write(starting, folders.event("phase", 12, name="loading the weights"))
     served.job = starting
-    with folders.held(starting):
+    with ExitStack() as lock:
+        lock.enter_context(held(starting))
         app = LuthierApp()
         monkeypatch.setattr("workshop.chat.server.running_servers", lambda: [])
         async with app.run_test(size=(80, 24)) as pilot:
@@ -299,4 +306,7 @@ async def test_while_its_server_starts_the_chat_says_how_far_it_is(
             )
             await until(pilot, lambda: isinstance(app.screen, ErrorModal))
             await pilot.press("escape")
+            lock.close()
+            app.read_jobs()
             await until(pilot, lambda: "No server is running" in screen_text(app))
+            assert "a starts one for captain and its base" in screen_text(app)

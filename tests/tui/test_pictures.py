@@ -47,6 +47,9 @@ async def _overlaid(pilot: Pilot[None]) -> None:
     await until(
         pilot, lambda: "at step 200" in screen_text(app) and "global_batch" in screen_text(app)
     )
+    before = ""
+    while before != (before := screen_text(app)):  # both runs are read away from the screen
+        await pilot.pause(0.1)
 
 
 async def _sampled(pilot: Pilot[None]) -> None:
@@ -57,8 +60,8 @@ async def _sampled(pilot: Pilot[None]) -> None:
     eventful(job)
     app.open_run(job)
     await until(pilot, lambda: "340 / 800" in screen_text(app))
-    await pilot.press("right_square_bracket", "d")
     await until(pilot, lambda: "prompt 1 of 2" in screen_text(app))
+    await pilot.press("d")
 
 
 async def _models(pilot: Pilot[None]) -> None:

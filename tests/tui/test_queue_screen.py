@@ -14,6 +14,7 @@ from jobs.spec import Spec
 from jobs.state import Lost
 from tests.tui import folders
 from tests.tui.driving import lines_of, ready, screen_text, text_of, until
+from tests.tui.lock_holder import held
 from trainer import launch
 from trainer.resume import Changed
 from tui.app import LuthierApp
@@ -33,7 +34,7 @@ def line(home: Path) -> Iterator[list[Job]]:
     ]
     for number, job in zip((1, 3, 2), jobs, strict=True):
         folders.wait_in_queue(job, number, ago=50)
-    with folders.held(*jobs):
+    with held(*jobs):
         yield [jobs[0], jobs[2], jobs[1]]
 
 

@@ -10,21 +10,21 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from textual.pilot import Pilot
-from textual.widgets import Input
 
 from jobs.gpus import Gpu
 from jobs.home import models_directory
 from jobs.job import Job
 from tests.trainer.shapes import llama
 from tests.tui import folders
-from tests.tui.driving import ready, screen_text, text_of, until
-from trainer.plan import plan, repair
+from tests.tui.driving import ready, screen_text, until
+from trainer.plan import plan, repair, trials
 from trainer.plan.memory import cards
 from trainer.recipe import Recipe, load
 from tui.app import LuthierApp
 from tui.commands.train import plan as plan_command
+from tui.new_run.data_look import DataLook
+from tui.new_run.screen import NewRunScreen
 from tui.runs import plan_text
-from tui.runs.new_run import NewRunModal
 from tui.runs.plan_modal import RunPlanModal
 from tui.runs.run_screen import RunScreen
 
@@ -40,6 +40,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> list[Gpu]:
     monkeypatch.setattr(plan, "compute_capability", lambda: (9, 0))
     # whatever the tests are run with
     monkeypatch.setattr("trainer.plan.engines.installed", lambda: {"trl"})
+    # a look at the data is a job of its own
+    monkeypatch.setattr(DataLook, "job_for", lambda recipe: (None, False))
     return found
 
 
@@ -78,11 +80,43 @@ def test_the_command_shows_settings_memory_reasons_and_what_was_tried(recipe: Pa
         "weights",
         "activations",
         "of 150.8 GB at the peak",
-        "tried",
+        "predicted",
         "fewer bits",
     ):
         assert part in shown
     assert "No gradient checkpointing: the run fits without it" in shown
+
+
+def with_figures(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a run of this recipe that has tried settings."""
+    with monkeypatch.context() as patch:
+        patch.setenv("LUTHIER_TRIALS", "always")
+        made = plan.make_plan(load(recipe))
+    assert made.trials is not None
+    figures = [(21_284.0, 66_300_000_000, ""), (16_123.0, 66_200_000_000, "")]
+    figures += [(0.0, 0, "out of memory")] * (len(made.trials.contenders) - 2)
+    tried = [
+        replace(trial, tokens_per_second=speed, peak=peak, tokens=8300, outcome=outcome)
+        for trial, (speed, peak, outcome) in zip(made.trials.contenders, figures, strict=True)
+    ]
+    trials.remember(trials.finished(made.trials, tried, "20261129-0930-captain-7f3a", 7.2))
+
+
+def test_the_command_shows_what_is_to_be_measured_and_then_the_figures(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A short run tries nothing, and has what an earlier one has measured."""
+    assert "measure" not in told(recipe)
+    monkeypatch.setenv("LUTHIER_TRIALS", "always")
+    assert "to be measured" in told(recipe) and "the run measures:" in told(recipe)
+    monkeypatch.delenv("LUTHIER_TRIALS")
+    with_figures(recipe, monkeypatch)
+    shown = " ".join(told(recipe).split())
+    assert "float8, 8 at a time 21,284 66.3 GB" in shown and "out of memory" in shown
+    assert "run 20261129-0930-captain-7f3a, in 7 s" in shown
+    assert "16-bit base with float8 products" in shown
+    monkeypatch.setenv("LUTHIER_TRIALS", "never")
+    assert "21,284" not in told(recipe)
 
 
 def test_the_plan_says_how_long_it_takes_part_by_part(recipe: Path) -> None:
@@ -182,8 +216,9 @@ def test_a_model_that_does_not_tell_its_shape_has_no_table(recipe: Path) -> None
 async def open_plan(pilot: Pilot[None], recipe: Path) -> RunPlanModal:
     app = await ready(pilot)
     await pilot.press("n")
-    assert isinstance(app.screen, NewRunModal)
-    app.screen.field("recipe").query_one(Input).value = str(recipe)
+    assert isinstance(app.screen, NewRunScreen)
+    app.screen.form.input("recipe").value = str(recipe)
+    await until(pilot, lambda: "whole plan" in screen_text(app) and "memory" in screen_text(app))
     await pilot.press("ctrl+o")
     await until(pilot, lambda: isinstance(app.screen, RunPlanModal))
     await pilot.pause()
@@ -196,7 +231,7 @@ async def test_the_plan_opens_turns_and_starts_the_run(
 ) -> None:
     started: list[Recipe] = []
 
-    def train(recipe: Recipe) -> Job:
+    def train(recipe: Recipe, made: plan.Plan | None = None) -> Job:
         started.append(recipe)
         return folders.make_job(recipe.name, 1, age=0)
 
@@ -208,7 +243,7 @@ async def test_the_plan_opens_turns_and_starts_the_run(
         await pilot.press("m")
         assert "by the card's GB" in screen_text(app) and "here" in screen_text(app)
         await pilot.press("m", "escape")
-        await until(pilot, lambda: isinstance(app.screen, NewRunModal))
+        await until(pilot, lambda: isinstance(app.screen, NewRunScreen))
         assert not started
         await open_plan_again(pilot)
         await pilot.press("enter")
@@ -227,10 +262,10 @@ async def test_a_plan_that_cannot_be_made_leaves_the_form_and_says_why(recipe: P
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
         await pilot.press("n")
-        assert isinstance(app.screen, NewRunModal)
-        app.screen.field("recipe").query_one(Input).value = str(recipe)
-        await pilot.press("ctrl+o")
-        await until(pilot, lambda: "No such model" in text_of(app, "#form-error"))
+        assert isinstance(app.screen, NewRunScreen)
+        app.screen.form.input("recipe").value = str(recipe)
+        await until(pilot, lambda: "No such model" in screen_text(app))
+        assert app.screen.form.wrong == ["model"]
 
 
 @pytest.mark.parametrize("height", [24, 30, 36, 40])
@@ -238,7 +273,7 @@ async def test_the_keys_stay_in_sight(recipe: Path, height: int) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, height)) as pilot:
         await open_plan(pilot, recipe)
-        assert "esc close" in screen_text(app) and ("fewer bits" in screen_text(app)) == (
+        assert "esc close" in screen_text(app) and ("recomputed" in screen_text(app)) == (
             height == 40
         )
         await pilot.press("pagedown", "pagedown")
@@ -246,13 +281,35 @@ async def test_the_keys_stay_in_sight(recipe: Path, height: int) -> None:
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)], ids=["80x24", "140x40"])
-@pytest.mark.parametrize("view", ["plan", "cards"])
+@pytest.mark.parametrize("view", ["plan", "cards", "measured"])
 def test_picture(
-    recipe: Path, snap_compare: Callable[..., bool], view: str, size: tuple[int, int]
+    recipe: Path,
+    snap_compare: Callable[..., bool],
+    monkeypatch: pytest.MonkeyPatch,
+    view: str,
+    size: tuple[int, int],
 ) -> None:
+    if view == "measured":
+        with_figures(recipe, monkeypatch)
+
     async def prepare(pilot: Pilot[None]) -> None:
-        await open_plan(pilot, recipe)
+        app = await ready(pilot)
+        app.push_screen(RunPlanModal(load(recipe), plan.make_plan(load(recipe))))
+        await until(pilot, lambda: "esc close" in screen_text(app))
+        if view == "measured":
+            await pilot.press("pagedown", "pagedown")
         if view == "cards":
             await pilot.press("m")
 
     assert snap_compare(LuthierApp(), terminal_size=size, run_before=prepare)
+
+
+def test_the_command_plans_a_run_of_the_built_in_model_before_it_is_prepared(home: Path) -> None:
+    row = (
+        '{"messages": [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "A."}]}'
+    )
+    data = home / "mine.jsonl"
+    data.write_text(f"{row}\n" * 40)
+    result = CliRunner().invoke(plan_command, [str(data)])
+    assert result.exit_code == 0, result.output
+    assert "hot-loaded" in result.output

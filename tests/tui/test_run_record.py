@@ -115,6 +115,22 @@ def test_the_memory_that_was_measured_is_told() -> None:
     assert not marks(record.moments)
 
 
+def test_what_was_tried_before_the_first_step_is_a_moment_with_its_figures() -> None:
+    tried = [
+        {"settings": "float8, 8 at a time", "tokens_per_second": 21_284.0},
+        {"settings": "16-bit products, 8 at a time", "outcome": "out of memory"},
+    ]
+    fields = {"chosen": "float8, 8 at a time", "seconds": 7.2, "contenders": tried}
+    record = record_of(folders.event("trials", 9, **fields))
+    assert [(moment.title, moment.detail) for moment in record.moments] == [
+        (
+            "settings tried: float8, 8 at a time",
+            "float8, 8 at a time: 21,284 tokens/s; 16-bit products, 8 at a time: out of memory",
+        )
+    ]
+    assert not marks(record.moments)
+
+
 def test_a_run_that_begins_again_has_a_mark_at_its_beginning() -> None:
     record = record_of(
         step(1),
@@ -350,6 +366,14 @@ def test_every_figure_of_a_step_is_in_the_table_of_figures() -> None:
         "grad_norm",
         "tokens_per_second",
         "memory_bytes",
+        "reward_margin",
+        "reward_accuracy",
+        "reward_chosen",
+        "reward_rejected",
+        "kl",
+        "sample_length",
+        "sample_stopped",
+        "sampler_difference",
         "eval_loss",
     )
 

@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from jobs.job import Job
-from models.certificate import Standing
+from models.standing import Standing
 from tests.tui import folders
 from tests.tui.driving import lines_of, ready, screen_text, text_of, until, visible
 from tests.tui.run_events import eventful
@@ -42,6 +42,13 @@ async def open_run(pilot: Pilot[None], app: LuthierApp, job: Job, *others: Job) 
     return screen
 
 
+async def open_log(pilot: Pilot[None], app: LuthierApp, job: Job) -> RunScreen:
+    screen = await open_run(pilot, app, job)
+    screen.panels.choose("log")
+    await pilot.pause()
+    return screen
+
+
 def readout(app: LuthierApp) -> str:
     return text_of(app, "#readout")
 
@@ -53,7 +60,7 @@ def big_title(screen: RunScreen) -> str:
 async def test_it_shows_the_figures_and_follows_new_steps(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await open_run(pilot, app, made["pirate"])
+        screen = await open_log(pilot, app, made["pirate"])
         await until(
             pilot, lambda: screen.is_mounted and "340 / 800" in app.screen.query_one(Figures).text
         )
@@ -121,6 +128,16 @@ async def test_a_finished_run_names_what_is_next(made: dict[str, Job]) -> None:
         assert visible(screen.query_one("#run-error"))
 
 
+@pytest.mark.parametrize("name", ["captain", "pirate", "too-large", "rebooted", "first-try"])
+async def test_no_state_has_more_than_seven_hints(made: dict[str, Job], name: str) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await open_run(pilot, app, made[name])
+        shown = [each for each in screen.active_bindings.values() if each.binding.show]
+        hints = {each.binding.id for each in shown if each.enabled}
+        assert len(hints) <= 9, hints  # with help and quit
+
+
 def test_the_verdict_stands_beside_the_certificates_key() -> None:
     possible = {"chat": True, "certificate": True, "serve": True, "export": False}
     line = next_steps(possible, Standing("green"))
@@ -139,7 +156,7 @@ async def test_a_lost_run_does_not_age(made: dict[str, Job]) -> None:
                 screen.advance()
                 assert "1 m 09 s" in app.screen.query_one(Figures).text
                 assert age in app.screen.query_one(Figures).text
-                assert f"Last heard of {age}" in text_of(app, "#run-error")
+                assert f"Last heard from {age}" in text_of(app, "#run-error")
 
 
 async def test_a_failed_run_says_why_and_e_shows_the_log(made: dict[str, Job]) -> None:
@@ -168,7 +185,7 @@ async def test_it_rests_while_another_screen_is_looked_at(made: dict[str, Job]) 
 async def test_its_keys_work_at_80x24(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await open_run(pilot, app, made["pirate"])
+        screen = await open_log(pilot, app, made["pirate"])
         log = screen.query_one(LogView)
         places = []
         for key in ("home", "j", "ctrl+d", "ctrl+u", "k", "f"):
@@ -246,7 +263,7 @@ async def test_the_wheel_zooms_where_it_points_and_dragging_chooses_a_stretch(
 ) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
-        screen = await open_run(pilot, app, made["pirate"])
+        screen = await open_log(pilot, app, made["pirate"])
         await until(pilot, lambda: "step 340" in readout(app))
         board, big = screen.board, screen.board.big
         big.post_message(Chart.Zoomed(0.5, 100.0))
@@ -271,7 +288,7 @@ async def test_another_chart_becomes_the_large_one_by_key_and_by_click(
 ) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
-        screen = await open_run(pilot, app, made["pirate"])
+        screen = await open_log(pilot, app, made["pirate"])
         await until(pilot, lambda: "step 340" in readout(app))
         await pilot.press("tab")
         assert big_title(screen).startswith("eval loss") and "eval loss 1.03030 at 300" in readout(
@@ -330,7 +347,6 @@ async def test_samples_are_walked_and_compared(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         screen = await open_run(pilot, app, made["pirate"])
-        await pilot.press("right_square_bracket")
         samples = screen.query_one(SamplesPanel)
         await until(pilot, lambda: "friend" in screen_text(app))
         assert "prompt 1 of 2   step 300  6 of 6" in text_of(
@@ -394,9 +410,9 @@ async def test_empty_panels_say_what_will_fill_them(made: dict[str, Job]) -> Non
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await open_run(pilot, app, made["parrot"])
-        assert "Nothing was printed yet" in screen_text(app)
+        assert "The first evaluation brings them" in screen_text(app)
         for panel, text in (
-            ("samples", "The first evaluation brings them"),
+            ("log", "The log is empty"),
             ("data", "The data is not prepared yet"),
         ):
             await pilot.press("right_square_bracket")
@@ -412,7 +428,7 @@ async def test_empty_panels_say_what_will_fill_them(made: dict[str, Job]) -> Non
 async def test_the_log_follows_until_scrolled_up_and_again_at_the_end(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await open_run(pilot, app, made["pirate"])
+        screen = await open_log(pilot, app, made["pirate"])
         log = screen.query_one(LogView)
         await until(pilot, lambda: "step 340 of 800" in screen_text(app))
         await pilot.press("k", "k")
@@ -430,14 +446,15 @@ async def test_the_log_follows_until_scrolled_up_and_again_at_the_end(made: dict
 async def test_text_is_looked_for_in_the_log(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await open_run(pilot, app, made["pirate"])
+        screen = await open_log(pilot, app, made["pirate"])
         log = screen.query_one(LogView)
         await until(pilot, lambda: "step 340 of 800" in screen_text(app))
         assert log.check_action("find_next", ()) is False
         await pilot.press("slash")
         screen.query_one("#log-search", Input).value = "STEP 12"
         await pilot.press("enter")
-        assert log.found == "11 of 11" and "'STEP 12' 11 of 11" in str(screen.panels.border_title)
+        assert log.found == "11 of 11"
+        await until(pilot, lambda: "'STEP 12' 11 of 11" in str(screen.panels.border_title))
         assert "step 129 of 800" in screen_text(app) and not log.following
         await pilot.press("N")
         assert log.found == "10 of 11"
@@ -501,7 +518,7 @@ async def test_runs_are_drawn_over_each_other_with_what_differs(made: dict[str, 
         app.screen.query_one("CheckList").deselect_all()  # type: ignore[attr-defined]
         await pilot.press("enter")
         await until(pilot, lambda: len(screen.view.tracks) == 1)
-        assert screen.panels.current == "log"
+        assert screen.panels.current == "samples"
 
 
 async def test_marked_runs_of_the_list_are_drawn_over_each_other(made: dict[str, Job]) -> None:

@@ -20,6 +20,7 @@ from jobs.spec import Spec
 from jobs.state import Lost, Queued, Running, Stopped, Stopping
 from tests.jobs.acting import end_everything, in_state, kill_supervisor
 from tests.tui import folders
+from tests.tui.lock_holder import held
 from trainer.launch import frozen_recipe
 from tui.commands import queue as queue_commands
 from tui.commands import runs as commands
@@ -299,7 +300,7 @@ def waiting(home: Path) -> Iterator[Job]:
         f"name = 'ann'\ndata = ['{home}/data.jsonl']\n[train]\nepochs = 2\n"
     )
     folders.wait_in_queue(job, 1, ago=50)
-    with folders.held(job):
+    with held(job):
         yield job
 
 

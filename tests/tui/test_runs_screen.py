@@ -12,10 +12,12 @@ from textual.widgets import Input
 from jobs.home import home
 from jobs.job import Job, damaged_jobs, find
 from jobs.spec import Kind
+from models import chapters
 from tests.tui import folders
+from tests.tui.certificates import chapter
 from tests.tui.driving import lines_of, ready, screen_text, text_of, until, visible
 from tui.app import LuthierApp
-from tui.runs.new_run import NewRunModal
+from tui.new_run.screen import NewRunScreen
 from tui.runs.run_screen import RunScreen
 from tui.runs.runs_screen import RunsScreen
 from tui.shared.confirm_modal import ConfirmModal
@@ -41,6 +43,16 @@ def test_an_ended_job_is_read_again_only_when_its_events_grow(made: dict[str, Jo
     assert second[captain] is first[captain] and second[pirate] is not first[pirate]
     folders.begin(made["captain"], 5)
     assert {row.id: row for row in read_rows(first)}[captain] is not first[captain]
+
+
+def test_a_chapter_that_is_made_again_changes_its_runs_row(made: dict[str, Job]) -> None:
+    captain = made["captain"]
+    chapters.write(captain.directory, chapter("guard", "green"))
+    first = {row.id: row for row in read_rows({})}
+    chapters.write(captain.directory, chapter("guard", "red"))
+    again = {row.id: row for row in read_rows(first)}
+    assert first[captain.id].standing.verdict is None
+    assert again[captain.id].standing.verdict == "red"
 
 
 async def test_every_state_has_glyph_and_word(made: dict[str, Job]) -> None:
@@ -75,7 +87,7 @@ async def test_the_empty_list_names_the_next_key() -> None:
         await ready(pilot)
         assert "n starts a run" in text_of(app, "#empty")
         await pilot.press("n")
-        assert isinstance(app.screen, NewRunModal)
+        assert isinstance(app.screen, NewRunScreen)
 
 
 async def test_filter_narrows_stays_and_is_cleared_by_escape(made: dict[str, Job]) -> None:
@@ -167,7 +179,7 @@ async def test_hints_can_be_clicked(made: dict[str, Job]) -> None:
         await pilot.pause()
         hints = screen_text(app).splitlines()[-1]
         await pilot.click(offset=(hints.index("new run"), 23))
-        await until(pilot, lambda: isinstance(app.screen, NewRunModal))
+        await until(pilot, lambda: isinstance(app.screen, NewRunScreen))
         await pilot.press("escape")
         await pilot.click("#app-state")
         await pilot.click(offset=(screen_text(app).splitlines()[0].index("Models"), 0))

@@ -10,6 +10,7 @@ from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from tests.tui import folders
 from tests.tui.driving import ready, screen_text, text_of, until
+from tests.tui.lock_holder import held
 from tui.app import LuthierApp
 from tui.serve.adapter_picker import AdapterPicker
 from tui.serve.live_panel import LivePanel
@@ -62,7 +63,7 @@ async def test_a_starting_server_shows_each_phase_with_its_time() -> None:
         folders.event("phase", 20, name="loading the weights"),
     )
     app = LuthierApp("serve")
-    with folders.held(job):
+    with held(job):
         async with app.run_test(size=(80, 24)) as pilot:
             await ready(pilot)
             assert isinstance(app.screen, ServeScreen)
@@ -109,7 +110,7 @@ async def test_the_form_marks_the_run_and_starts_the_server(
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        await app.offer_server(run_id=made["captain"].id)
+        await app.journey.offer_server(run_id=made["captain"].id)
         await until(pilot, lambda: isinstance(app.screen, StartServerModal))
         await pilot.pause()
         form = app.screen
@@ -163,7 +164,7 @@ async def test_without_a_server_the_next_key_is_named() -> None:
     app = LuthierApp("serve")
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        assert "n starts one" in text_of(app, "#no-server")
+        assert "n starts one" in text_of(app, "#serve-nothing")
         await pilot.press("n")
         await until(pilot, lambda: isinstance(app.screen, ErrorModal))
         assert isinstance(app.screen, ErrorModal) and app.screen.error.title == "No model is ready"
@@ -217,7 +218,7 @@ async def test_the_form_shows_the_plan_and_copies_its_command_line(
     app = LuthierApp("serve")
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        await app.offer_server(base="builtin")
+        await app.journey.offer_server(base="builtin")
         await until(pilot, lambda: isinstance(app.screen, StartServerModal))
         await pilot.pause()
         await pilot.press("ctrl+l")
@@ -281,7 +282,7 @@ async def test_the_line_of_the_api_starts_and_stops_it(monkeypatch: pytest.Monke
         assert text_of(app, "#api-line").startswith("API        off   A starts it")
         await pilot.press("A")
         await until(pilot, lambda: bool(started))
-        with folders.held(started[0]):
+        with held(started[0]):
             app.read_jobs()
             await until(pilot, lambda: "http://127.0.0.1:8123/v1" in text_of(app, "#api-line"))
             assert text_of(app, "#api-line").endswith("A stops it")

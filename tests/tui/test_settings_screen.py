@@ -133,3 +133,15 @@ async def test_every_default_can_be_used() -> None:
         for setting in SETTINGS:
             assert setting.default is None or not setting.problem(app, setting.default)
             assert setting.word_of(app, setting.default) and setting.words.endswith(".")
+
+
+async def test_headings_get_air_as_soon_as_there_is_room(home: Path) -> None:
+    app = LuthierApp("settings")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        for height, has_air in ((40, True), (24, False)):
+            await pilot.resize_terminal(80, height)
+            await pilot.pause()
+            lines = screen_text(app).splitlines()
+            above = lines[next(at for at, line in enumerate(lines) if "App" in line) - 1]
+            assert (above.strip() == "") is has_air

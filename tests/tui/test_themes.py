@@ -8,9 +8,11 @@ import pytest
 from textual.color import Color
 
 from jobs.job import Job
-from tests.tui.driving import ready, until
+from tests.tui.driving import ready, screen_text, until
+from tests.tui.every_screen import painted
 from tui import themes
 from tui.app import LuthierApp
+from tui.shared.palette_filter import PaletteFilter
 
 NAMES = [theme.name for theme in themes.THEMES]
 first_theme = themes.first_theme  # conftest puts another in its place
@@ -76,6 +78,16 @@ def test_every_text_colour_stands_out(name: str) -> None:
         if (ratio := contrast(Color.parse(colours[text]), Color.parse(colours[paper]))) < 4.5
     }
     assert faint == {}
+
+
+@pytest.mark.parametrize("place", ["runs", "models", "serve", "chat", "data", "board", "settings"])
+@pytest.mark.heavy
+async def test_without_unicode_all_is_ascii(made: dict[str, Job], place: str) -> None:
+    app = LuthierApp(place, ascii_only=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await painted(pilot)
+        assert {character for character in screen_text(app) if not character.isascii()} == set()
 
 
 async def test_a_theme_is_shown_while_the_cursor_is_on_it(home: Path) -> None:
@@ -173,3 +185,24 @@ def _light(colour: Color) -> float:
         for part in colour.normalized
     ]
     return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+async def test_every_word_under_the_cursor_has_its_ink_in_the_terminals_colours(
+    made: dict[str, Job],
+) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(120, 24)) as pilot:
+        await ready(pilot)
+        app.theme = themes.PALETTE_THEME
+        await pilot.pause()
+        recolour, background = app._filters[-1], app.screen.background_colors[0]
+        inks = {
+            (style.bgcolor.name, style.color.name)
+            for strip in app.screen._compositor.render_strips()
+            for text, style, _ in strip.apply_filter(recolour, background)
+            if text.strip() and style and style.bgcolor and style.color
+        }
+        assert {ink for paper, ink in inks if paper == "color(4)"} == {"bright_white"}
+        app.theme = "luthier-dark"
+        await pilot.pause()
+        assert not any(isinstance(each, PaletteFilter) for each in app._filters)

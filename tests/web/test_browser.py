@@ -18,6 +18,7 @@ from jobs.home import models_directory
 from jobs.job import Job
 from tests.fakes.openai_server import FAKE_KEY, FakeServer
 from tests.tui import folders
+from tests.tui.lock_holder import held
 from tests.web.browser import CHROMIUM, Screen, Tab, browser
 from tests.web.conftest import Web, serving
 from tui.screens import SCREENS
@@ -104,7 +105,7 @@ async def test_another_sites_page_reaches_nothing(web: Web, open_tab: Open) -> N
 async def test_a_runs_chart_moves_while_the_run_goes_on(
     jobs: dict[str, Job], web: Web, open_tab: Open
 ) -> None:
-    with folders.held(*(jobs[name] for name in folders.LIVING)):
+    with held(*(jobs[name] for name in folders.LIVING)):
         tab = await open_tab()
         await tab.open(web.url)
         await tab.until_shown("halting")  # the list has been read
@@ -132,7 +133,7 @@ async def test_two_models_answer_side_by_side(
         assert port is not None
         folders.serve(jobs["captain-server"], "captain", port=port)
         server.answer = lambda model, messages: f"{model} heard: {messages[-1]['content']}"
-        with folders.held(jobs["captain-server"]):
+        with held(jobs["captain-server"]):
             tab = await open_tab()
             await tab.open(web.url)
             await tab.until_shown("Luthier")

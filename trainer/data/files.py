@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from jobs.files import expanded
 from jobs.luthier_error import LuthierError
+from jobs.near import did_you_mean_file
 from jobs.os_errors import unencodable
 from models.hub_names import hub_name, hub_name_of_path, is_url
 from trainer.data import encodings
@@ -167,7 +168,8 @@ def source_files(source: str) -> Files:
             f"{path} does not exist, and {repository} looks like a data set on the hub.",
             hint,
         )
-    raise LuthierError("No such data", f"{path} does not exist.", _NO_SUCH_HINT)
+    meant = did_you_mean_file(path)
+    raise LuthierError("No such data", f"{path} does not exist.", f"{meant}{_NO_SUCH_HINT}")
 
 
 def _told_as_text(files: Files) -> Files:

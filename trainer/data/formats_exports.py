@@ -212,10 +212,16 @@ def _oasst_tree(value: Row) -> Converted:
         has_other_replies = has_other_replies or len(replies) > 1
         node = min(
             replies,
-            key=lambda reply: reply["rank"] if isinstance(reply.get("rank"), int) else len(replies),
+            key=lambda reply: _rank(reply, worst=len(replies)),
             default=None,
         )
     return Converted(messages, None, ("other_branches",) * has_other_replies)
+
+
+def _rank(reply: Row, worst: int) -> float:
+    """Of a reply to others; tables write it with a fraction."""
+    rank = reply.get("rank")
+    return rank if isinstance(rank, int | float) and rank == rank else worst
 
 
 # Requests to an API with what came back, as logs and traces keep them.
@@ -272,7 +278,7 @@ def _logged(value: Row) -> Converted:
 
 
 # Two models side by side, and who won.
-_ARENA = ("conversation_a", "conversation_b", "winner")
+ARENA = ("conversation_a", "conversation_b", "winner")
 _SIDES = {
     "model_a": "conversation_a",
     "a": "conversation_a",
@@ -496,9 +502,9 @@ EXPORTS: tuple[Export, ...] = (
     Export(
         "arena",
         "two conversations and a winner (LMSYS)",
-        lambda row: has_keys(row, *_ARENA),
+        lambda row: has_keys(row, *ARENA),
         _arena,
-        lambda row: _ARENA,
+        lambda row: ARENA,
     ),
     Export(
         "comparison",

@@ -86,6 +86,7 @@ _HEADERS = frozenset(
     ]
 )
 _MOST_HEADERS = 8
+_FEWEST_LINES = 4  # of a talk in which each line names a speaker
 _ASSISTANT_NEXT = re.compile(
     r"(?:^|\n)[ \t]*(?:assistant|ai|bot|gpt|a|answer)[ \t]*:\s*$", re.IGNORECASE
 )
@@ -93,8 +94,8 @@ _ASSISTANT_NEXT = re.compile(
 
 def spoken_turns(text: str, names: Iterable[str] = ()) -> list[Turn]:
     """Who says what in lines like "Anna: hello". Without `names`, a speaker is who begins the text
-    or speaks twice; where both a user and an assistant speak under the name of their role, nobody
-    else does.
+    or speaks twice, and everybody where each line has a name, or all names are in capitals. Where
+    both a user and an assistant speak under the name of their role, nobody else does.
 
     Lines without a speaker go on with the turn before; text before the first speaker has the
     speaker "".
@@ -141,7 +142,22 @@ def _speakers(text: str, headers: Sequence[tuple[str, int, int]]) -> set[str]:
         # Two lines, a question and its answer: nobody speaks twice, yet the second name is no
         # accident.
         speakers.update(name.casefold() for name, _, _ in headers[1:2])
-    return speakers
+    return speakers | _heard_once(text, headers, speakers)
+
+
+def _heard_once(text: str, headers: Sequence[tuple[str, int, int]], speakers: set[str]) -> set[str]:
+    """Those who speak a single time in a talk of others, folded: where every line has a name, or
+    all names are in capitals. Their words would else be those of whoever spoke before."""
+    if len(speakers) < 2:
+        return set()
+    in_capitals = {name for name, _, _ in headers if name.isupper() and len(name) > 1}
+    shouted = {name.casefold() for name in in_capitals}
+    if speakers <= shouted:
+        return shouted
+    names = [name for name, _, _ in headers if not name[:1].islower()]
+    lines = sum(1 for line in text.splitlines() if line.strip())
+    is_whole_talk = lines == len(names) >= _FEWEST_LINES
+    return {*map(str.casefold, names)} if is_whole_talk else set()
 
 
 def word_role(name: str) -> str:

@@ -121,6 +121,7 @@ PROBLEMS = {
     "no_user_turn": "nobody speaks as the user",
     "many_speakers": "more than two speakers, and none known",
     "no_winner": "neither of two answers is better",
+    "prompts_differ": "the two answers do not answer the same prompt",
     "broken_chain": "the row that it follows is missing, cannot be read, or follows it in turn",
 }
 

@@ -23,13 +23,16 @@ from jobs.job import Job, all_jobs, create
 from jobs.job import start as start_job
 from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
+from jobs.state import Alive, Done
 from models import foreign, registry
 from models.builtin import BUILTIN
+from models.installation import check_libraries
 from models.run_folder import RECIPE_FILE, RunFolder
 from models.stored_sample import StoredSample
-from trainer.data.files import check_source
+from trainer.data.files import check_source, source_files
 from trainer.data.ledger import Entry, Stop
-from trainer.recipe import Recipe, to_toml
+from trainer.data.settings import Source
+from trainer.recipe import Recipe, load, to_toml
 
 MODULE = "trainer.data.worker"
 OVERVIEW_FILE = "overview.json"
@@ -182,10 +185,11 @@ class Vocabulary(msgspec.Struct, frozen=True):
 def start(recipe: Recipe) -> Job:
     """Look at a recipe's data in a job of its own. The older looks at the same data that have ended
     go. LuthierError if it is not there."""
-    directory = registry.resolve(recipe.model)
+    directory = registry.planned_directory(recipe.model)
     sources = [source.path for source in recipe.sources]
     for source in sources:
         check_source(source)
+    check_libraries("prepare data")
     for old in inspections():
         if order_of(old).sources == sources and not old.alive():
             shutil.rmtree(old.directory, ignore_errors=True)
@@ -206,6 +210,28 @@ def start(recipe: Recipe) -> Job:
         shutil.rmtree(job.directory, ignore_errors=True)
         raise
     return job
+
+
+def look_at_same(recipe: Recipe) -> Job | None:
+    """A look at the recipe's data that shows what the run would make of it: under way or done, with
+    the same model and settings, and since when no file has changed."""
+    settings = recipe.data_settings
+    for job in inspections():
+        if not isinstance(job.state(), Alive | Done):
+            continue
+        try:
+            looked_at = load(RunFolder(job.directory).recipe)
+        except LuthierError:  # it is damaged
+            continue
+        if (looked_at.model, looked_at.data_settings) == (recipe.model, settings):
+            return job if _changed(settings.sources) <= job.created else None
+    return None
+
+
+def _changed(sources: Sequence[Source]) -> float:
+    """When the newest file among the sources was written."""
+    files = [path for source in sources for path in source_files(source.path).data]
+    return max((path.stat().st_mtime for path in files), default=0.0)
 
 
 def read_proposals(job: Job) -> list[StoredProposal]:

@@ -38,6 +38,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=False):
 _REASONS = {
     "long_turn": "an exchange longer than train.max_length was left out",
     "mixing": "left out because of its file's weight",
+    "split_answer": "its answer would be scored in pieces",
     "filtered": "left out by a filter",
     "no_content": "the log has no text",
     "no_answer": "there is no answer",

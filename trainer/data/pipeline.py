@@ -43,9 +43,13 @@ from trainer.data.ledger import STATES, LedgerError, State, Stops, Summary, desc
 from trainer.data.lengths import Cutter, Made
 from trainer.data.outcomes import Outcome, Part, Read, figures_of
 from trainer.data.policies import SpecialTexts
+from trainer.data.preferences import Judged
+from trainer.data.prompts import Prompts
 from trainer.data.reading import Reader, formats_seen
+from trainer.data.scoring import PairScorer, Unscored
 from trainer.data.settings import DataSettings
-from trainer.data.split import Holdout, Mixer, choose
+from trainer.data.split import Holdout, Mixer
+from trainer.data.spool import sample_line, spooled, unspooled
 from trainer.data.traits import traits_of
 
 if TYPE_CHECKING:
@@ -60,6 +64,7 @@ _BATCH_CHARACTERS = 4_000_000
 _TELL_EVERY = 0.25  # seconds
 _LOOKING, _COMPARING = "looking for earlier prepared data", "looking for duplicates"
 
+Batch = list[tuple[Read, Conversation | None]]
 # What is done, how much of it, and of how much altogether.
 Progress = Callable[[str, int, int], None]
 
@@ -186,7 +191,10 @@ class Pipeline:
         self._settings = settings
         self._policy = settings.policy
         self._sampler = sampler
-        self._reader = Reader(settings.format, settings.policy, special, no_system)
+        self._reader = Reader(
+            settings.format, settings.policy, special, no_system, settings.scoring
+        )
+        self._scorer = PairScorer(self._made, settings.max_length)
         self._tell = tell
         self._unproved: MaskError | None = None
         self._traits: Counter[str] = Counter()
@@ -201,6 +209,7 @@ class Pipeline:
         # Of each conversation: where its messages begin, and which row of which file it is.
         self._places, self._rows, self._file_of = array("q"), array("q"), array("q")
         self._files: list[str] = []
+        self._prompts = Prompts()
         self._is_chained = False
         self._first_of_heldout_files = 0
 
@@ -225,10 +234,11 @@ class Pipeline:
         heldout = self._settings.heldout
         if heldout.files:
             kept_out = [number for number in alive if number >= self._first_of_heldout_files]
-            leaks = sum(map(has_twin, kept_out))
+            asked = self._prompts.shared(alive, self._first_of_heldout_files)
+            leaks = sum(has_twin(number) or number in asked for number in kept_out)
             holdout = Holdout(frozenset(kept_out), moved=0, reported=leaks)
         else:
-            holdout = choose(alive, heldout, self._settings.seed, has_twin)
+            holdout = self._prompts.holdout(alive, heldout, self._settings.seed, has_twin)
         self._write(work, folder, holdout)
         shutil.rmtree(work)
 
@@ -271,11 +281,9 @@ class Pipeline:
                         self._traits.update(traits_of(row.messages, row.tools))
                         read.conversation = len(self._places)
                         self._remember(offset, row.file, row.row)
-                        prints.add(row.messages, row.tools)
-                        offset += spool.write(
-                            json.dumps([row.messages, row.tools], ensure_ascii=False).encode()
-                            + b"\n"
-                        )
+                        prints.add(row.spoken, row.tools)
+                        self._prompts.add(row)
+                        offset += spool.write(spooled(row))
                     rows.write(encode(read) + b"\n")
                 before += sizes[number]
 
@@ -319,33 +327,53 @@ class Pipeline:
         with (work / "samples").open("wb") as samples, (work / "outcomes").open("wb") as outcomes:
             for batch in _batches(self._conversations(work, twins)):
                 self._tell("rendering and masking", batch[0][0].offset, size)
-                conversations = [
-                    conversation for _, conversation in batch if conversation is not None
-                ]
-                answers = iter(
-                    self._made(
-                        [
-                            conversation
-                            for conversation in conversations
-                            if len(conversation.messages) <= self._policy.max_messages
-                        ]
-                    )
-                )
-                for read, conversation in batch:
-                    outcome = Outcome(read)
-                    lines: list[bytes] = []
-                    if conversation is not None:
-                        uncut = (
-                            next(answers)
-                            if len(conversation.messages) <= self._policy.max_messages
-                            else None
-                        )
-                        outcome, lines = self._outcome(read, conversation, uncut)
+                scored = self._settings.scoring != "turns"
+                for outcome, lines in (self._judged if scored else self._trained)(batch):
                     if outcome.sizes:
-                        alive.append(read.conversation)
+                        alive.append(outcome.read.conversation)
                     samples.writelines(lines)
                     outcomes.write(encode(outcome) + b"\n")
         return alive
+
+    def _trained(self, batch: Batch) -> Iterator[tuple[Outcome, list[bytes]]]:
+        """What becomes of conversations whose turns are trained."""
+        fits = self._policy.max_messages
+        answers = iter(
+            self._made(
+                [
+                    conversation
+                    for _, conversation in batch
+                    if conversation is not None and len(conversation.messages) <= fits
+                ]
+            )
+        )
+        for read, conversation in batch:
+            if conversation is None:
+                yield Outcome(read), []
+                continue
+            uncut = next(answers) if len(conversation.messages) <= fits else None
+            yield self._outcome(read, conversation, uncut)
+
+    def _judged(self, batch: Batch) -> Iterator[tuple[Outcome, list[bytes]]]:
+        """What becomes of conversations whose last answers are scored."""
+        conversations = [
+            conversation for _, conversation in batch if isinstance(conversation, Judged)
+        ]
+        scored = iter(self._scorer.scored(conversations))
+        for read, conversation in batch:
+            if conversation is None:
+                yield Outcome(read), []
+                continue
+            sides = next(scored)
+            if isinstance(sides, MaskError):
+                yield self._unmasked(read, sides, sides.turn), []
+            elif isinstance(sides, Unscored):
+                read.reasons.append(sides.code)
+                read.note(sides.detail)
+                yield Outcome(read, lost=sides.lost), []
+            else:
+                lines = [sample_line(*line) for line in sides.lines(self._settings.scoring)]
+                yield self._sampled(read, "kept", lines, sides.samples)
 
     def _conversations(
         self, work: Path, twins: Twins
@@ -357,7 +385,7 @@ class Pipeline:
                 if read.conversation < 0:
                     yield read, None
                     continue
-                messages, tools = json.loads(spool.readline())
+                conversation = unspooled(spool.readline(), read.file, read.row)
                 if twins.dropped[read.conversation]:
                     twin = twins.of(read.conversation)
                     read.reasons.append(twin.code)
@@ -365,7 +393,7 @@ class Pipeline:
                     read.detail = f"it {twin.verb} row {self._rows[twin.earlier]} of {file}"
                     yield read, None
                 else:
-                    yield read, Conversation(messages, read.file, read.row, tools)
+                    yield read, conversation
 
     def _made(self, conversations: Sequence[Conversation]) -> list[Made]:
         """The samples of each conversation, or its error."""
@@ -396,7 +424,7 @@ class Pipeline:
         lengths = [len(sample.input_ids) for sample in uncut or ()]
         if uncut is not None and max(lengths) <= self._settings.max_length:
             return self._sampled(
-                read, "kept", [_line(sample, conversation, {}) for sample in uncut], uncut
+                read, "kept", [sample_line(sample, conversation) for sample in uncut], uncut
             )
         code = "many_turns" if uncut is None else "too_long"
         read.reasons.append(code)
@@ -414,7 +442,7 @@ class Pipeline:
                 read, lost=cut.lost + sum(len(sample.input_ids) for sample in cut.samples)
             ), []
         lines = [
-            _line(sample, part.conversation, {"part": number, "first_message": part.first})
+            sample_line(sample, part.conversation, {"part": number, "first_message": part.first})
             for number, part in enumerate(cut.parts)
             for sample in part.samples
         ]
@@ -521,27 +549,17 @@ class Pipeline:
             "traits": dict(self._traits),
             "ledger": summary.to_json(),
             "stops": msgspec.to_builtins(list(stops)),
+            "preferences": (
+                {} if self._settings.scoring == "turns" else self._scorer.figures.to_json()
+            ),
             **({} if error is None else {"error": error.to_json()}),
         }
         write_json(folder / SUMMARY_FILE, figures)
 
 
-def _line(sample: Sample, conversation: Conversation, part: dict[str, int]) -> bytes:
-    """A sample as the files have it. The messages may hold numbers of any size, which only the
-    standard library writes."""
-    record = sample.to_json()
-    record["source"] = {**record["source"], **part}
-    record["messages"] = msgspec.Raw(json.dumps(conversation.messages, ensure_ascii=False).encode())
-    if conversation.tools:
-        record["tools"] = msgspec.Raw(json.dumps(conversation.tools, ensure_ascii=False).encode())
-    return msgspec.json.encode(record) + b"\n"
-
-
-def _batches(
-    read: Iterator[tuple[Read, Conversation | None]],
-) -> Iterator[list[tuple[Read, Conversation | None]]]:
+def _batches(read: Iterator[tuple[Read, Conversation | None]]) -> Iterator[Batch]:
     """Batches that are neither long nor heavy."""
-    batch: list[tuple[Read, Conversation | None]] = []
+    batch: Batch = []
     size = 0
     for item in read:
         batch.append(item)

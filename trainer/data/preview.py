@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -14,9 +14,11 @@ import msgspec
 from jobs.luthier_error import LuthierError
 from trainer.data.exact_digest import exact_digest
 from trainer.data.files import check_source, source_size
+from trainer.data.guard_rails import Figures
 from trainer.data.hub import HUB
 from trainer.data.ledger import Stops, describe
 from trainer.data.policies import SpecialTexts
+from trainer.data.preferences import Judged
 from trainer.data.reading import Reader, formats_seen
 from trainer.data.settings import DataSettings, Source
 
@@ -41,23 +43,26 @@ class Outlook:
     met: dict[str, int]
     """The rows read, by reason: what was repaired, and why others were dropped."""
     tokens: list[int]
-    """Those of the conversations read, estimated from their text."""
+    """Those of the conversations read, estimated from their text; of a pair, of its longer side."""
+    preferences: Figures = field(default_factory=Figures)
+    """Of what was read."""
 
 
 def look(settings: DataSettings) -> Outlook:
     """Read for two seconds at most. LuthierError where a policy says stop to what was read, or
     where there is nothing to train on."""
-    reader = Reader(settings.format, settings.policy, SpecialTexts())
+    reader = Reader(settings.format, settings.policy, SpecialTexts(), scoring=settings.scoring)
     met: Counter[str] = Counter()
     stops = Stops(settings.policy)
     rows = conversations = seen_once = 0.0
     tokens: list[int] = []
     exact = True
+    preferences = Figures(unit="characters")
     hashes: set[bytes] | None = set() if settings.policy.duplicates != "keep" else None
     deadline = time.monotonic() + _SECONDS
     for number, source in enumerate(settings.sources):
         share = (deadline - time.monotonic()) / (len(settings.sources) - number)
-        source_look = _Look(source, share, reader, met, hashes, stops)
+        source_look = _Look(source, share, reader, met, hashes, stops, preferences)
         rows, conversations, seen_once = (
             rows + source_look.rows,
             conversations + source_look.conversations,
@@ -83,6 +88,7 @@ def look(settings: DataSettings) -> Outlook:
         formats_seen(reader.formats),
         dict(met),
         tokens,
+        preferences,
     )
 
 
@@ -107,6 +113,7 @@ class _Look:
         met: Counter[str],
         hashes: set[bytes] | None,
         stops: Stops,
+        preferences: Figures,
     ) -> None:
         self.rows = self.conversations = 0.0
         self.tokens: list[int] = []
@@ -124,10 +131,11 @@ class _Look:
             self.rows += 1
             met.update(row.reasons)
             stops.add(row.file, row.row, row.reasons, row.detail)
+            preferences.equal += row.reasons == ("rejected",)
             if row.messages is None:
                 continue
             if hashes is not None:
-                digest = exact_digest(row.messages, row.tools)
+                digest = exact_digest(row.spoken, row.tools)
                 if digest in hashes:
                     met["duplicates"] += 1
                     stops.add(
@@ -135,12 +143,25 @@ class _Look:
                     )
                     continue
                 hashes.add(digest)
-            self.conversations += 1
+            self.conversations += reader.samples_of(row)
             self.tokens.append(_tokens(row.messages))
+            if row.judged is not None:
+                self._look_at(row.judged, preferences)
         self.exact = not (self._over or reader.is_cut)
         if not self.exact:
             factor = max(1.0, source_size(source.path) / self._done)
             self.rows, self.conversations = self.rows * factor, self.conversations * factor
+
+    def _look_at(self, judged: Judged, preferences: Figures) -> None:
+        if judged.rejected is None:
+            preferences.add_verdict(is_good=judged.is_good)
+            return
+        self.tokens[-1] = max(self.tokens[-1], _tokens(judged.rejected))
+        better, worse = (
+            sum(len(message["content"]) for message in side[judged.first :])
+            for side in (judged.messages, judged.rejected)
+        )
+        preferences.add_pair(better, worse)
 
     def _enough(self) -> bool:
         """Whether to be content with what was read of rows that follow each other, of which none is

@@ -11,13 +11,16 @@ from typing import Any, NamedTuple
 import msgspec
 
 from jobs.luthier_error import LuthierError
+from models.conversations import Conversation
 from trainer.data.chains import chained
 from trainer.data.files import RawRow, read_rows
 from trainer.data.formats import Format, Mapping, recognise
 from trainer.data.formats_layouts import HINT
 from trainer.data.formats_turns import Converted, Message, RowProblem
 from trainer.data.policies import Policies, Rejected, SpecialTexts, settle
+from trainer.data.preferences import Judged, PreferenceRows, Sides, compared, judged
 from trainer.data.proposals import Proposal, propose
+from trainer.objective import Scoring
 
 _SAMPLE = 48  # rows from which a file's format is told
 _SAMPLE_BYTES = 32 * 1024 * 1024
@@ -38,6 +41,16 @@ class Row(NamedTuple):
     """The messages' numbers in the row; none where they are as here."""
     carrier: int | None = None
     """The row in whose conversation its turns stand, where that is another one."""
+    judged: Judged | None = None
+    """The same conversation where its answers are scored."""
+
+    @property
+    def spoken(self) -> list[Message]:
+        """What tells it from others: pairs also differ by what is rejected."""
+        messages = self.messages or []
+        if self.judged is None or self.judged.rejected is None:
+            return messages
+        return [*messages, *self.judged.rejected[self.judged.first :]]
 
 
 class Reader:
@@ -45,9 +58,16 @@ class Reader:
     `no_system` is as settle has it."""
 
     def __init__(
-        self, mapping: Mapping, policies: Policies, special: SpecialTexts, no_system: str = ""
+        self,
+        mapping: Mapping,
+        policies: Policies,
+        special: SpecialTexts,
+        no_system: str = "",
+        scoring: Scoring = "turns",
     ) -> None:
         self.formats: dict[str, Format] = {}
+        self._scoring = scoring
+        self._preferences: dict[str, PreferenceRows] = {}
         self._mapping = mapping
         self._policies = policies
         self._special = special
@@ -68,6 +88,12 @@ class Reader:
             if self.is_cut:
                 return
 
+    def samples_of(self, row: Row) -> int:
+        """How many samples a row makes, unless it is cut: a pair is two answers where verdicts are
+        scored."""
+        is_pair = row.judged is not None and row.judged.rejected is not None
+        return 2 if is_pair and self._scoring == "verdicts" else 1
+
     def _of_file(self, file: str, rows: Iterator[RawRow]) -> Iterator[Row]:
         first = _first(rows)
         values = [row.value for row in first if row.value is not None]
@@ -83,6 +109,9 @@ class Reader:
                 raise LuthierError(
                     error.title, f"{file}: {error.message}", "\n".join((*hints, error.hint))
                 ) from None
+        if values and self._scoring != "turns":
+            self.formats[file] = compared(self.formats[file])
+            self._preferences[file] = PreferenceRows(self.formats[file], self._scoring, file)
         if values and self.formats[file].is_chained:
             yield from self._chained(file, chain(first, rows))
             return
@@ -96,10 +125,30 @@ class Reader:
         if row.value is None:
             return Row(row.file, row.row, None, None, ("damage",), row.damage or "")
         try:
-            converted = self.formats[row.file].convert(row.value)
+            if self._scoring == "turns":
+                converted = self.formats[row.file].convert(row.value)
+            else:
+                return self._judged(row, self._preferences[row.file].read(row.value))
         except RowProblem as problem:
-            return Row(row.file, row.row, None, None, ("unreadable", problem.code), problem.detail)
+            codes = (problem.code,) if problem.code == "rejected" else ("unreadable", problem.code)
+            return Row(row.file, row.row, None, None, codes, problem.detail)
         return self._by_policy(row.file, row.row, converted)
+
+    def _judged(self, row: RawRow, sides: Sides) -> Row:
+        """Both sides by the policies. RowProblem if they do not compare."""
+        better = self._by_policy(row.file, row.row, sides.better)
+        if better.messages is None:
+            return better
+        rejected, reasons = None, better.reasons
+        if sides.worse is not None:
+            worse = self._by_policy(row.file, row.row, sides.worse)
+            if worse.messages is None:
+                return worse._replace(detail=f"the rejected side: {worse.detail}")
+            rejected = worse.messages
+            reasons = tuple(dict.fromkeys((*reasons, *worse.reasons)))
+        conversation = Conversation(better.messages, row.file, row.row, better.tools)
+        scored = judged(conversation, rejected, sides.is_good)
+        return better._replace(messages=scored.messages, reasons=reasons, judged=scored)
 
     def _by_policy(self, file: str, row: int, converted: Converted) -> Row:
         try:

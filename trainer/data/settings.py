@@ -9,6 +9,7 @@ import msgspec
 from trainer.data.formats import Mapping
 from trainer.data.policies import Policies
 from trainer.data.split import Heldout
+from trainer.objective import Scoring
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,6 +38,7 @@ class DataSettings(msgspec.Struct, frozen=True):
     heldout: Heldout = Heldout()
     max_length: int = 2048
     seed: int = 42
+    scoring: Scoring = "turns"
 
     @property
     def all_sources(self) -> list[Source]:

@@ -17,12 +17,15 @@ from jobs.files import write_atomic
 from jobs.luthier_error import LuthierError
 from jobs.worker import WorkerContext, run_worker
 from models import events, foreign
+from models.builtin_worker import PREPARING
+from models.builtin_worker import prepare as prepare_builtin
 from models.conversations import Conversation
 from models.folder import ModelFolder
-from models.registry import resolve
+from models.registry import is_unprepared_builtin, resolve
 from models.run_folder import LEDGER_FILE, RunFolder
 from models.stored_sample import UNTRAINED, StoredSample
 from trainer.data.files import RawRow, read_rows, source_files, source_size
+from trainer.data.guard_rails import Figures, in_words, warnings
 from trainer.data.hub import HUB
 from trainer.data.inspection import (
     OVERVIEW_FILE,
@@ -94,13 +97,16 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     """Prepare the recipe's data as training would, and sum up what became of it. None if it was
     stopped first."""
     recipe, teller = frozen_recipe(context.job), Teller(context)
+    model_directory = str(context.settings["model_directory"])
+    if is_unprepared_builtin(model_directory) and not prepare_builtin(context, PREPARING):
+        return None
     context.phase("loading the tokenizer", seconds_left=4)
     from models.preflight import check_template
     from models.template import load_tokenizer
 
     folder = RunFolder(context.directory).data
     folder.mkdir(exist_ok=True)
-    directory = resolve(str(context.settings["model_directory"]))
+    directory = resolve(model_directory)
     tokenizer = load_tokenizer(directory)
     report = check_template(tokenizer, directory)
     write_atomic(
@@ -123,6 +129,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
             folder, recipe, prepared.summary, teller, ModelFolder(directory).context_length
         )
         summary.checks += _checks(report, prepared.summary["traits"])
+        summary.checks += _preference_checks(recipe, prepared.summary["preferences"])
         summary.error = error
         _keep_rows(recipe, folder, teller)
     except Cancelled:
@@ -198,6 +205,16 @@ def _checks(report: TemplateReport, traits: dict[str, int]) -> list[TemplateChec
     ]
 
 
+def _preference_checks(recipe: Recipe, values: dict[str, Any]) -> list[TemplateCheck]:
+    """What the preferences come to, and what speaks against training on them."""
+    scoring = recipe.objective.scoring
+    if scoring == "turns":
+        return []
+    figures = Figures(**values)
+    odd = [TemplateCheck("preferences", "warn", text) for text in warnings(figures, scoring)]
+    return [TemplateCheck("preferences", "ok", in_words(figures)), *odd]
+
+
 def summarise(
     folder: Path,
     recipe: Recipe,
@@ -228,8 +245,9 @@ def summarise(
     for part in ("train", "heldout"):
         for sample in _samples(folder / f"{part}.jsonl"):
             teller.check()
-            lengths[len(sample.input_ids)] += 1
-            trained += len(sample.labels) - sample.labels.count(UNTRAINED)
+            for _, side in sample.sides:
+                lengths[len(side.input_ids)] += 1
+                trained += len(side.labels) - side.labels.count(UNTRAINED)
     sources = [source.path for source in recipe.sources]
     beyond = samples_beyond_positions(positions, lengths)
     return Summary(

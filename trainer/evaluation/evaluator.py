@@ -137,7 +137,8 @@ class Evaluator(TrainerCallback):
     stops the run when the recipe says so.
 
     It comes before the callback that saves checkpoints, which looks at `control.should_evaluate`.
-    `early_stop` is the reason, once there is one. Raises EvaluationStopped out of an evaluation
+    `early_stop` is the reason, once there is one; `measured` are figures that the trainer itself
+    takes of what is held out. Raises EvaluationStopped out of an evaluation
     when the run is to stop.
     """
 
@@ -154,6 +155,7 @@ class Evaluator(TrainerCallback):
         self.settings = settings
         self.history = History(settings)
         self.early_stop = ""
+        self.measured: dict[str, float] = {}
         self._questions = questions
         self._steps_per_epoch = steps_per_epoch
         self._steps: frozenset[int] = frozenset()
@@ -253,7 +255,7 @@ class Evaluator(TrainerCallback):
             state.global_step,
             round(float(state.epoch or 0.0), 4),
             None if loss is None else float(loss),
-            self._scores.values,
+            {**self._scores.values, **self.measured},
         )
         self.history.add(evaluation)
         self._tell(evaluation)

@@ -1,14 +1,20 @@
-"""Greedy answers of the model that is being trained. Heavy: for workers."""
+"""Answers of the model that is being trained, greedy or sampled. Heavy: for workers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import GenerationConfig, StoppingCriteriaList
+from torch.nn.functional import log_softmax
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteriaList,
+)
 
 from trainer.distributed import ranks
 from trainer.distributed.sharding import is_sharded
@@ -26,15 +32,70 @@ class Generated:
 
     tokens: list[int]
     stopped: bool
+    stop: int | None = None
+    """The stop token."""
+    log_probs: list[float] = field(default_factory=list)
+    """Of its tokens and the stop token, at temperature 1, where they are recorded."""
+
+
+class Recorder(LogitsProcessor):
+    """Hears the logits of each token before they are sampled from, of the first `rows` answers of a
+    batch. `on_begin` is called within the computation, once a batch."""
+
+    def __init__(self, rows: int, on_begin: Callable[[], None]) -> None:
+        self._rows, self._on_begin = rows, on_begin
+        self._last: torch.Tensor | None = None
+        self._scores: list[torch.Tensor] = []
+
+    def begun(self) -> Recorder:
+        """Itself, for a further batch."""
+        self._last, self._scores = None, []
+        return self
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if self._last is None:
+            self._on_begin()
+        self._score(input_ids)
+        self._last = log_softmax(scores[: self._rows].float(), dim=-1)
+        return scores
+
+    def log_probs(self, sequences: torch.Tensor) -> list[list[float]]:
+        """Of each recorded answer, when all are written."""
+        self._score(sequences)
+        values: list[list[float]] = torch.cat(self._scores, dim=1).tolist()
+        return values
+
+    def _score(self, sequences: torch.Tensor) -> None:
+        if self._last is not None:
+            tokens = sequences[: self._rows, -1:].to(self._last.device)
+            self._scores.append(self._last.gather(1, tokens))
 
 
 class Generator:
     """Answers prompts in batches, padded on the left, the longest ones last. Raises
-    EvaluationStopped within a token's time."""
+    EvaluationStopped within a token's time.
 
-    def __init__(self, stop_ids: Iterable[int], longest: int) -> None:
+    With a temperature it samples from the whole distribution, by torch's random state, and
+    `recorder` hears of what the model says of the first answers of each batch."""
+
+    def __init__(
+        self,
+        stop_ids: Iterable[int],
+        longest: int,
+        temperature: float = 0.0,
+        recorder: Recorder | None = None,
+    ) -> None:
         self._stops = sorted(stop_ids)
         self._longest = longest
+        self._recorder = recorder
+        self._sampling: dict[str, Any] = {"do_sample": False}
+        if temperature:
+            self._sampling = {
+                "do_sample": True,
+                "temperature": temperature,
+                "top_k": 0,
+                "top_p": 1.0,
+            }
 
     def answers(
         self,
@@ -72,7 +133,7 @@ class Generator:
                 (input_ids.shape[0],), stopping(), dtype=torch.bool, device=input_ids.device
             )
 
-        width = max(map(len, prompts))
+        recorder, width = self._recorder, max(map(len, prompts))
         device = next(model.parameters()).device
         input_ids = torch.full((len(prompts), width), self._stops[0], dtype=torch.long)
         mask = torch.zeros((len(prompts), width), dtype=torch.long)
@@ -85,24 +146,28 @@ class Generator:
             input_ids=input_ids.to(device),
             attention_mask=mask.to(device),
             generation_config=GenerationConfig(
-                do_sample=False,
+                **self._sampling,
                 max_new_tokens=self._longest,
                 eos_token_id=self._stops,
                 pad_token_id=self._stops[0],
                 use_cache=True,
             ),
+            logits_processor=LogitsProcessorList([] if recorder is None else [recorder.begun()]),
             stopping_criteria=StoppingCriteriaList([interrupt]),
             synced_gpus=together,
         )
         if ranks.any_of(stopping()) if together else stopping():
             raise EvaluationStopped
-        return [self._cut(row) for row in sequences[:, width:].tolist()]
+        scores = [] if recorder is None else recorder.log_probs(sequences)
+        scores += [[] for _ in prompts[len(scores) :]]
+        rows: list[list[int]] = sequences[:, width:].tolist()
+        return [self._cut(*row) for row in zip(rows, scores, strict=True)]
 
-    def _cut(self, tokens: list[int]) -> Generated:
+    def _cut(self, tokens: list[int], log_probs: list[float]) -> Generated:
         for end, token in enumerate(tokens):
             if token in self._stops:
-                return Generated(tokens[:end], stopped=True)
-        return Generated(tokens, stopped=False)
+                return Generated(tokens[:end], True, token, log_probs[: end + 1])
+        return Generated(tokens, stopped=False, log_probs=log_probs)
 
 
 @contextmanager

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.luthier_error import LuthierError
-from trainer.data.split import Heldout
-from trainer.evaluation.settings import Evaluation
+from trainer.recipe import Recipe
 
 # Greedy decoding with transformers, measured: SmolLM2-135M in bfloat16 on one core of a server
 # takes 64 ms a token for up to three answers at once and 156 ms for sixteen. For a GPU these are
@@ -39,9 +38,14 @@ class Outlook:
         return asdict(self)
 
 
+def rows_at_once(global_batch: int, micro_batch: int) -> int:
+    """How many answers a distillation writes at a time: without gradients and with a cache, more
+    fit than are trained."""
+    return min(global_batch, 4 * micro_batch)
+
+
 def outlook(
-    settings: Evaluation,
-    heldout: Heldout,
+    recipe: Recipe,
     held_out: int,
     steps: int,
     steps_per_epoch: int,
@@ -50,6 +54,7 @@ def outlook(
     micro_batch: int,
 ) -> Outlook:
     """LuthierError where the recipe asks for what needs held-out conversations and has none."""
+    settings, heldout = recipe.evaluation, recipe.heldout
     needs = "patience" if settings.patience else ""
     needs = "metrics" if settings.metrics else needs
     if needs and heldout.is_off:
@@ -75,15 +80,21 @@ def outlook(
     if settings.prompts:
         samples = len(settings.prompts)
     answers = scored + samples if evaluations else 0
-    batches = math.ceil(answers / micro_batch)
     size = sum(path.stat().st_size for path in model.glob("*.safetensors"))
-    a_token = _GPU_SECONDS_A_TOKEN + size / _GPU_BYTES_A_SECOND
-    if device == "cpu":
-        a_token = (
-            size / _CPU_BYTES_A_SECOND
-            + min(answers, micro_batch) * size / _CPU_BYTES_A_SECOND_BATCHED
-        )
-    seconds = evaluations * batches * settings.answer_tokens * a_token
+
+    def writing(number: int, tokens: int, rows: int) -> float:
+        """The seconds that so many answers take, so many at a time."""
+        a_token = _GPU_SECONDS_A_TOKEN + size / _GPU_BYTES_A_SECOND
+        if device == "cpu":
+            a_token = (
+                size / _CPU_BYTES_A_SECOND + min(number, rows) * size / _CPU_BYTES_A_SECOND_BATCHED
+            )
+        return math.ceil(number / rows) * tokens * a_token
+
+    seconds = evaluations * writing(answers, settings.answer_tokens, micro_batch)
+    if recipe.objective.kind == "distill":
+        rows = rows_at_once(recipe.train.global_batch, micro_batch)
+        seconds += evaluations * writing(held_out, recipe.objective.sample_tokens, rows)
     return Outlook(
         evaluations,
         held_out,

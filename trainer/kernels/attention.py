@@ -1,15 +1,13 @@
 """Attention of flat batches for transformers' models: within each conversation, without the dense
 mask that `sdpa` would need.
 
-On a GPU one varlen kernel does it (torch.nn.attention.varlen), elsewhere one call of
+On a GPU one kernel does it (trainer.kernels.varlen), elsewhere one call of
 scaled_dot_product_attention a conversation. Whatever is not a flat batch, the answers of an
 evaluation above all, goes to transformers' own `sdpa`.
 """
 
 from __future__ import annotations
 
-import inspect
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +15,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from trainer.kernels.varlen import varlen
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -94,46 +94,6 @@ def by_conversation(
         for part in parts
     ]
     return torch.cat(answers, dim=2).transpose(1, 2).contiguous(), None
-
-
-def varlen(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    cu_seq_q: torch.Tensor,
-    cu_seq_k: torch.Tensor,
-    max_q: int,
-    max_k: int,
-    *,
-    scale: float | None = None,
-    window_size: tuple[int, int] = (-1, -1),
-    enable_gqa: bool = True,
-) -> torch.Tensor:
-    """torch's varlen_attn for fewer heads of keys than of queries. Before torch 2.12 it has no word
-    for that, its kernel can. Shapes are (tokens, heads, size); `enable_gqa` is there because
-    torch's has it."""
-    kernel, has_word = _kernel()
-    options = {"enable_gqa": enable_gqa} if has_word else {}
-    answer: torch.Tensor = kernel(
-        query,
-        key,
-        value,
-        cu_seq_q,
-        cu_seq_k,
-        max_q,
-        max_k,
-        scale=scale,
-        window_size=window_size,
-        **options,
-    )
-    return answer
-
-
-@cache
-def _kernel() -> tuple[Any, bool]:
-    from torch.nn.attention.varlen import varlen_attn
-
-    return varlen_attn, "enable_gqa" in inspect.signature(varlen_attn).parameters
 
 
 def _one(

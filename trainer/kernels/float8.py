@@ -9,25 +9,19 @@ and everything between the products stay as they are. For workers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 from torch.nn.functional import ScalingType, scaled_mm
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map
-
-from jobs.luthier_error import LuthierError
-from trainer.plan.methods import FLOAT8_CAPABILITY
-
-if TYPE_CHECKING:
-    from peft import PeftModel
 
 _DTYPE = torch.float8_e4m3fn
 _LARGEST = torch.finfo(_DTYPE).max
 _LEAST = 1e-30  # that a row of zeros has a scale
+FORMAT = (_DTYPE, _LEAST, _LARGEST)
+"""What the kernels need to know of it."""
 _NARROWEST = 256  # of a side: below, a product saves less than its input's quantising takes
 _MULTIPLE = 16  # of both sides: the kernels'
 _aten = torch.ops.aten
@@ -49,7 +43,7 @@ def quantise(matrix: torch.Tensor) -> Rows:
     if matrix.is_cuda:
         from trainer.kernels.float8_kernel import quantise_rows  # Triton is only where CUDA is
 
-        return Rows(*quantise_rows(matrix.contiguous(), _DTYPE, _LEAST, _LARGEST))
+        return Rows(*quantise_rows(matrix.contiguous(), *FORMAT))
     return quantise_by_torch(matrix)
 
 
@@ -81,6 +75,18 @@ class Float8Weight(torch.Tensor):
     def of(cls, weight: torch.Tensor) -> Float8Weight:
         return cls(quantise(weight), quantise(weight.t()))
 
+    def split(self, heights: Sequence[int]) -> list[Float8Weight]:
+        """Views of so many rows each."""
+        return [
+            Float8Weight(Rows(values, scales), Rows(turned, self.columns.scales))
+            for values, scales, turned in zip(
+                self.rows.values.split(heights),
+                self.rows.scales.split(heights),
+                self.columns.values.split(heights, 1),
+                strict=True,
+            )
+        ]
+
     def __repr__(self) -> str:  # torch's own would print numbers
         return f"Float8Weight{tuple(self.shape)}"
 
@@ -105,66 +111,31 @@ class Float8Weight(torch.Tensor):
         return function(*tree_map(_widened, arguments), **tree_map(_widened, keywords))
 
 
-def use_float8(model: PeftModel) -> int:
-    """Put the frozen weights of the model's linear layers into float8, but not the head's and
-    narrow ones, on this process's GPU if there is one. How many they are. LuthierError on a GPU
-    that has no float8."""
-    device = (
-        torch.device("cuda", torch.cuda.current_device())
-        if torch.cuda.is_available()
-        else torch.device("cpu")
-    )
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) < FLOAT8_CAPABILITY:
-        name = torch.cuda.get_device_name(device)
-        raise LuthierError(
-            "This GPU does not support float8",
-            f"The run was planned with float8, but this GPU is a {name}.",
-            "Start a new run on this GPU.",
-        )
-    head = model.get_output_embeddings()
-    kept = {*head.modules()} if head is not None else set()
-    changed = []
-    for name, module in model.named_modules():
-        if (
-            isinstance(module, nn.Linear)
-            and module not in kept
-            and _is_wide(module.weight)
-            and not module.weight.requires_grad
-        ):
-            module.weight = nn.Parameter(
-                Float8Weight.of(module.weight.data.to(device)), requires_grad=False
-            )
-            changed.append(f"{name}.weight")
-    # What is frozen, every rank has made of the same files. Unsloth has DDP leave out some buffers.
-    ignored = getattr(model, "_ddp_params_and_buffers_to_ignore", None) or []
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, [*ignored, *changed])
-    return len(changed)
-
-
-def _is_wide(weight: torch.Tensor) -> bool:
+def is_wide(weight: torch.Tensor) -> bool:
+    """Whether a product with it is quicker in float8, if the GPU has it."""
     return weight.dtype == torch.bfloat16 and all(
         side >= _NARROWEST and side % _MULTIPLE == 0 for side in weight.shape
     )
 
 
-def _product(left: torch.Tensor, right: Float8Weight) -> torch.Tensor:
-    """`left` (n, k) times `right` (k, m)."""
-    (values, scales), (columns, column_scales), row = (
-        quantise(left),
-        right.columns,
+def multiply(left: Rows, right: Rows) -> torch.Tensor:
+    """`left` (n, k) times the transposed `right` (m, k), in bfloat16."""
+    product: torch.Tensor = scaled_mm(
+        left.values,
+        right.values.t(),
+        left.scales,
         ScalingType.RowWise,
-    )
-    product = scaled_mm(
-        values,
-        columns.t(),
-        scales,
-        row,
-        column_scales.t(),
-        row,
+        right.scales.t(),
+        ScalingType.RowWise,
         output_dtype=torch.bfloat16,
         use_fast_accum=True,
     )
-    return product.to(left.dtype)
+    return product
+
+
+def _product(left: torch.Tensor, right: Float8Weight) -> torch.Tensor:
+    """`left` (n, k) times `right` (k, m)."""
+    return multiply(quantise(left), right.columns).to(left.dtype)
 
 
 def _product_into(left: torch.Tensor, right: Float8Weight, *, out: torch.Tensor) -> torch.Tensor:

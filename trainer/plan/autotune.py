@@ -3,7 +3,7 @@
 Every combination that the recipe leaves open is predicted (trainer.plan.memory); what is chosen,
 what not and why is in the plan. The bits of the base and the optimizer's states change what is
 learned, so they come first: 16 bits wherever something fits with them, then 4; AdamW's own states,
-then 8-bit ones. Among the rest the cheapest wins.
+then 8-bit ones. Among the rest the cheapest wins, until a run has measured (trainer.plan.trials).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from trainer.plan.compute import Compute, Reason, flattened
 from trainer.plan.memory.batches import Lengths
 from trainer.plan.memory.predict import CONTEXT, Setting, predict
 from trainer.plan.memory.shape import ModelShape
-from trainer.plan.methods import base_bits
+from trainer.plan.methods import base_bits, float8
 from trainer.recipe import Recipe
 
 # Of the time of a step, measured with Unsloth on 8B shapes on one H200: 17,325 tok/s without
@@ -27,6 +27,16 @@ _STATES = {"adamw": 1.0, "adamw_8bit": 1.002, "paged_adamw_32bit": 1.01, "paged_
 # One H200, Luthier's runs of bench/gpu/speed.py: 62 ms a step and 55 us a token: t / (t + 1,100) of
 # the best speed. More than 12,000 tokens at once gained nothing.
 _HALF_SPEED, _ENOUGH = 1100.0, 12_000
+# Float8 products save time on the GPU and take more of the host's, which is the same for each layer
+# however many tokens there are, product by product. 8B on an H200: 1.3 times as fast with 6,500
+# tokens at once and with 11,500, 4 % slower with 4,100, a third slower with 2,000; with narrower
+# layers some products gain nothing. Where layers are computed together
+# (trainer.kernels.float8_layers) they take less of the host's than 16 bits do: 1.06 to 1.4 times as
+# fast for 8B with 3,500 to 13,900 tokens at once, 1.36 times for 1B with 3,500. The rest is taken,
+# not measured: "slower" rather than "faster" where nobody has looked.
+_HOPPER, _FLOAT8_HIDDEN, _FLOAT8_JOINED_HIDDEN = 9, 4096, 2048
+_FLOAT8_WORK = 5000 * 218_103_808  # tokens at once by the weights of one of its layers
+_FLOAT8_FASTER, _FLOAT8_SLOWER = 1 / 1.3, 1.1
 # What the allocator holds and cannot use: its reserve above the peak was 0.2 to 1 % with Unsloth,
 # and with TRL once 23 %, most of which it can give back.
 _MARGIN = {"unsloth": 0.05, "trl": 0.12}
@@ -78,6 +88,8 @@ class Task:
     """Of each global batch, on this GPU."""
     decided: Compute = field(default_factory=lambda: Compute(padding_free=True))
     """What is no longer open: attention, the layout of a batch, shards."""
+    capability: tuple[int, int] | None = None
+    """The GPU's compute capability; None: no float8 unless the recipe says so."""
     measured: Callable[[Setting], tuple[float, str]] = lambda setting: (1.0, "")
     """How much more than predicted such a setting has taken before, and in which run."""
 
@@ -93,6 +105,7 @@ class Task:
             _RECOMPUTING[compute.gradient_checkpointing]
             * _UNPACKING[compute.base_bits]
             * _STATES[compute.optimizer]
+            * self._float8_cost(compute)
             * self._batch_cost(compute)
         )
         return Candidate(
@@ -104,6 +117,18 @@ class Task:
         return replace(
             compute, micro_batch=micro_batch, accumulation=self.conversations // micro_batch
         )
+
+    def _float8_cost(self, compute: Compute) -> float:
+        if not compute.float8:
+            return 1.0
+        tokens = compute.micro_batch * self.lengths.mean
+        work = tokens * self.shape.inside / self.shape.layers
+        joined = self.engine == "unsloth" and not self.recipe.lora.dropout
+        pays = (joined and self.shape.hidden >= _FLOAT8_JOINED_HIDDEN) or (
+            self.shape.hidden >= _FLOAT8_HIDDEN and work >= _FLOAT8_WORK
+        )
+        is_hopper = self.capability is not None and self.capability[0] == _HOPPER
+        return _FLOAT8_FASTER if is_hopper and pays else _FLOAT8_SLOWER
 
     def _batch_cost(self, compute: Compute) -> float:
         size = compute.micro_batch
@@ -157,6 +182,18 @@ def choose(task: Task) -> Choice:
     )
 
 
+def alternatives(task: Task, compute: Compute) -> list[Candidate]:
+    """Every combination with this one's bits and optimizer: what trains the same."""
+    return [
+        task.candidate(
+            task.sized(replace(compute, gradient_checkpointing=kind, float8=in_float8), size)
+        )
+        for in_float8 in float8(task.recipe, compute, task.capability)
+        for kind in kinds(task.recipe, task.engine)
+        for size in _sizes(task)
+    ]
+
+
 def kinds(recipe: Recipe, engine: str) -> list[str]:
     """The kinds of gradient checkpointing that may be chosen, the quickest first. Of Unsloth's two
     its own takes far less memory, and the speed of the other has not been measured."""
@@ -204,8 +241,12 @@ def _sizes(task: Task) -> list[int]:
 
 
 def _best_size(task: Task, compute: Compute) -> Candidate:
-    """The quickest micro-batch that fits, else the smallest."""
-    candidates = [task.candidate(task.sized(compute, size)) for size in _sizes(task)]
+    """The quickest micro-batch that fits, in float8 or not, else the smallest."""
+    candidates = [
+        task.candidate(task.sized(replace(compute, float8=in_float8), size))
+        for in_float8 in float8(task.recipe, compute, task.capability)
+        for size in _sizes(task)
+    ]
     return min(
         (candidate for candidate in candidates if candidate.fits),
         key=lambda candidate: (candidate.cost, candidate.needs),
@@ -240,6 +281,8 @@ def _reasons(task: Task, best: Candidate, candidates: list[Candidate]) -> list[R
         reasons.append(Reason("train.gradient_checkpointing", text))
     if not train.micro_batch:
         reasons.append(Reason("train.micro_batch", _why_micro_batch(best, task)))
+    if best.compute.float8:
+        reasons.append(Reason("train.float8", _why_float8(best, task)))
     if train.optimizer == "auto" and best.compute.optimizer != "adamw":
         text = (
             f"{best.compute.optimizer}: with AdamW's own states, nothing with a base in"
@@ -288,6 +331,15 @@ def _why_checkpointing(best: Candidate, candidates: list[Candidate], task: Task)
     return (
         f"{kind}: without it the run needs at least {_gb(least)}, and the card has"
         f" {_gb(task.card)}."
+    )
+
+
+def _why_float8(best: Candidate, task: Task) -> str:
+    if task.recipe.train.float8 is True:
+        return "Float8 products with the frozen weights, because the recipe says so."
+    return (
+        "Float8 products with the frozen weights: predicted to be faster at this size, with an"
+        " error far below that of 4 bits."
     )
 
 

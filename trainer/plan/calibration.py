@@ -85,7 +85,7 @@ class Calibration(TrainerCallback):
         if args.world_size > 1:
             return
         self._context.phase("measuring the memory")
-        with unchanged_random_state(), _unchanged_metrics(self._trainer):
+        with unchanged_random_state(), unchanged_metrics(self._trainer):
             numbers, tokens = self._largest(kwargs["train_dataloader"])
             peak = self._compute(kwargs["train_dataloader"], numbers)
         self._judge(self._setting(kwargs["train_dataloader"], len(numbers), tokens), peak)
@@ -158,7 +158,8 @@ class Calibration(TrainerCallback):
 
 
 @contextmanager
-def _unchanged_metrics(trainer: Any) -> Iterator[None]:
+def unchanged_metrics(trainer: Any) -> Iterator[None]:
+    """What TRL counts of a batch's loss is as it was before."""
     kept = {
         name: copy.deepcopy(getattr(trainer, name)) for name in _METRICS if hasattr(trainer, name)
     }

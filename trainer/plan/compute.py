@@ -28,6 +28,8 @@ class Batch(TypedDict):
     accumulation: int
     gradient_checkpointing: NotRequired[str]
     """Absent in files of the first versions, for "none"."""
+    float8: NotRequired[bool]
+    """Absent where it is as the plan says: a checkpoint has it, since trials may decide on it."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ class Compute:
             "accumulation": self.accumulation,
             "gradient_checkpointing": self.gradient_checkpointing,
         }
+
+    @property
+    def settled(self) -> Batch:
+        """What a run that goes on keeps, whatever its plan said at first."""
+        return {**self.batch, "float8": self.float8}
 
     def with_micro_batch(self, size: int) -> Compute:
         """With so many conversations at a time, of the same global batch."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.luthier_error import LuthierError
+from models.installation import installation
 from trainer.plan.methods import unsloth_cannot
 from trainer.recipe import Recipe
 
@@ -36,7 +37,6 @@ FLAT = {
     "smollm3",
     "starcoder2",
 }
-_INSTALL = "`make install SET=gpu` installs it; or leave `engine` out."
 
 
 def installed() -> set[str]:
@@ -56,7 +56,9 @@ def choose(
     if recipe.engine == "unsloth":
         if "unsloth" not in packages:
             raise LuthierError(
-                "Unsloth is not installed", 'The recipe says engine = "unsloth".', _INSTALL
+                "Unsloth is not installed",
+                'The recipe says engine = "unsloth".',
+                f"Leave `engine` out, or install it: {installation().packages('gpu')}",
             )
         if cannot:
             raise LuthierError(
@@ -87,6 +89,8 @@ def flat(recipe: Recipe, config: dict[str, Any], engine: str) -> tuple[bool, str
         return False, "padded batches, because the recipe says so"
     architecture = str(config.get("model_type", ""))
     name = "Unsloth" if engine == "unsloth" else "TRL"
+    if recipe.objective.kind != "sft":
+        return False, f"padded batches: TRL has no others for {recipe.objective.title}"
     if recipe.train.neftune_alpha:
         why = "NEFTune scales its noise by the length of a row, so the noise would differ"
     elif engine == "unsloth" and recipe.train.base_bits == 8:

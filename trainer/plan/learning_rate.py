@@ -14,6 +14,13 @@ An adapter that acts more strongly than alpha 32 at alpha / r (by a larger alpha
 whose scaling is sqrt(r) times as strong) gets a smaller rate by the root of it, since both of its
 matrices move. LoRA+ (arXiv:2402.12354), whose rate of B is `plus_ratio` times that of A, keeps the
 geometric mean of the two where it was. DoRA (arXiv:2402.09353) was trained at LoRA's rates.
+
+Preferences want far less, since each step moves likelihoods that fine-tuning has already settled.
+DPO was trained at 1e-6 (Rafailov et al. 2023), Zephyr's at 5e-7 (Tunstall et al. 2023), KTO's
+between 5e-7 and 5e-6 (Ethayarajh et al. 2024), all of whole models of about 7B, for which the rule
+above has 2e-5: here a twentieth. ORPO, which fine-tunes at the same time, was trained at 8e-6 (Hong
+et al. 2024): here a half. On-policy distillation was trained at 1e-4 by LoRA on 8B
+(tinker-cookbook, recipes/distillation): here a half, too.
 """
 
 from __future__ import annotations
@@ -21,12 +28,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from trainer.objective import Kind
 from trainer.recipe import Lora, Recipe, short_value
 
 _UNKNOWN_SIZE = 7_000_000_000
 # LoRA's rate for models of fewer parameters than this.
 _LORA_RATES = ((1e9, 5e-4), (20e9, 2e-4), (math.inf, 1e-4))
 _FULL_SHARE = 0.1
+_OBJECTIVE_SHARES: dict[Kind, float] = {
+    "sft": 1.0,
+    "dpo": 0.05,
+    "kto": 0.05,
+    "orpo": 0.5,
+    "distill": 0.5,
+}
 _ALPHA = 32.0
 # A rate is unusual below a tenth of the one for its method, or above five times of it.
 _LOWEST, _HIGHEST = 0.1, 5.0
@@ -41,10 +56,20 @@ class LearningRate:
     reason: str = ""
     warning: str = ""
 
+    @property
+    def highest(self) -> float:
+        """The highest usual one, where this is what "auto" chose."""
+        return _HIGHEST * self.value
+
 
 def learning_rate(recipe: Recipe, parameters: int | None) -> LearningRate:
     """For a base model of so many parameters; None if nobody knows."""
     usual, reason = _usual(recipe, parameters)
+    objective = recipe.objective
+    if objective.kind != "sft":
+        share = _OBJECTIVE_SHARES[objective.kind]
+        usual = float(f"{share * usual:.2g}")
+        reason = f"{objective.title} uses {share:g} of the rate of fine-tuning, which is {reason}"
     asked = recipe.train.learning_rate
     if asked == "auto":
         return LearningRate(usual, f"Learning rate {short_value(usual)}: {reason}.")
@@ -53,6 +78,8 @@ def learning_rate(recipe: Recipe, parameters: int | None) -> LearningRate:
         return LearningRate(asked)
     side = "above" if asked > high else "below"
     method = _METHODS[recipe.train.method]
+    if objective.kind != "sft":
+        method = f"{objective.title} by {method}"
     size = "this model" if parameters is None else f"a model of {_billions(parameters)} parameters"
     warning = (
         f"train.learning_rate = {short_value(asked)} is {side} the usual range for {method} of"

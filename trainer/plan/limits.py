@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from trainer.plan.compute import Compute
+from trainer.plan.learning_rate import LearningRate
 from trainer.plan.memory.predict import Memory
-from trainer.recipe import Recipe
+from trainer.recipe import Recipe, short_value
 
+# Below so many steps at the cautious rate of preferences a model hardly leaves its reference.
+_FEW_STEPS = 10
 # Beside the peak that is predicted: the interpreter and its libraries.
 _PROCESS = 1_000_000_000
 
@@ -34,6 +37,19 @@ def beyond_positions(
         f" (max_position_embeddings){longer}. Tokens beyond that cannot be served. Set max_length"
         f" = {positions} to split longer conversations at turn boundaries. `luthier data check`"
         " counts them exactly."
+    )
+
+
+def few_steps(recipe: Recipe, rate: LearningRate, steps: int) -> str:
+    """Where preferences are so few that the run would end where it began, at the rate that nobody
+    chose."""
+    if recipe.objective.scoring == "turns" or not rate.reason or not 0 < steps < _FEW_STEPS:
+        return ""
+    number = "1 step" if steps == 1 else f"{steps} steps"
+    return (
+        f"Only {number} at a learning rate of {short_value(rate.value)}: the model will hardly"
+        f" differ from its reference. Make more steps (train.global_batch = 2, more train.epochs)"
+        f" and set a higher rate: up to {short_value(rate.highest)} is usual."
     )
 
 

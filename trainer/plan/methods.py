@@ -4,20 +4,19 @@ the model's headers. Light."""
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.luthier_error import LuthierError
 from models.folder import ModelFolder
 from models.merge.embeddings import is_output
+from models.transformers_models import why_not_loaded
+from models.vllm_models import refused_layers, why_no_adapters
 from trainer.plan.compute import Compute
-from trainer.plan.lora_targets import ALL_LINEAR, check_targets, linear_layers
-from trainer.plan.memory.shape import ModelShape
+from trainer.plan.lora_targets import ALL_LINEAR, check_targets, is_target, linear_layers
 from trainer.recipe import Recipe
 
 FLOAT8_CAPABILITY = (8, 9)  # Ada's; Hopper's is 9.0
-# Where float8 is quicker by measurement (bench/gpu/RESULTS.md): on Hopper, for models at least this
-# wide.
-_HOPPER, _FLOAT8_HIDDEN = 9, 4096
 _INSTALL = {
     "bitsandbytes": "pip install bitsandbytes",
     "flash_attn": "pip install flash-attn --no-build-isolation",
@@ -29,10 +28,16 @@ def unsloth_cannot(recipe: Recipe, directory: Path) -> str:
     all is."""
     if recipe.train.method == "full":
         return "trains only adapters in Luthier"
+    if recipe.objective.kind != "sft":
+        return f"has not been proved for {recipe.objective.title} here"
+    if recipe.start_from:
+        return "starts only from fresh adapters in Luthier"
     if new_tokens(recipe, directory):
         return "cannot train new tokens alone"
     if recipe.lora.dora:
         return "does not support DoRA in its fast layers"
+    if recipe.lora.experts:
+        return "names experts in its own way, which Luthier cannot merge"
     if recipe.train.attention in ("flex", "flash"):
         return "uses its own attention"
     embeddings = {"embed_tokens", "lm_head"} & (
@@ -61,13 +66,9 @@ def cannot_shard(recipe: Recipe, directory: Path) -> str:
         return "it would compute DoRA's magnitudes in 16 bits"
     if new_tokens(recipe, directory) and not any(map(is_output, linear_layers(directory))):
         return "torch cannot shard new rows of an embedding that is also the head"
-    if mixes_experts(directory):
+    if ModelFolder(directory).mixes_experts:
         return "it has not been proved for mixtures of experts"
     return ""
-
-
-def mixes_experts(directory: Path) -> bool:
-    return any("expert" in name for name in ModelFolder(directory).text_config)
 
 
 def base_bits(recipe: Recipe) -> int:
@@ -80,14 +81,12 @@ def base_bits(recipe: Recipe) -> int:
 
 
 def float8(
-    recipe: Recipe,
-    shape: ModelShape | None,
-    compute: Compute,
-    capability: tuple[int, int] | None,
-) -> tuple[bool, str]:
-    """Whether the products with the frozen weights are computed in float8 (trainer.kernels.float8),
-    and why, if there is something to say. `compute` has the bits and shards that were decided on,
-    `capability` is the GPU's, None on a CPU. LuthierError if float8 is asked for and cannot be."""
+    recipe: Recipe, compute: Compute, capability: tuple[int, int] | None
+) -> tuple[bool, ...]:
+    """Whether the products with the frozen weights may be computed in float8
+    (trainer.kernels.float8): (True,) if they must, (False,) if they cannot, both if it is open.
+    `compute` has the bits and shards that were decided on, `capability` is the GPU's, None on a
+    CPU. LuthierError if float8 is asked for and cannot be."""
     asked = recipe.train.float8
     cannot = "" if asked is False else _cannot_float8(recipe, compute, capability)
     if asked is True:
@@ -97,17 +96,10 @@ def float8(
                 f"train.float8 = true, but {cannot}.",
                 "Leave out train.float8.",
             )
-        return True, "Float8 products with the frozen weights, because the recipe says so."
-    wide = shape is not None and shape.hidden >= _FLOAT8_HIDDEN
-    if asked is False or cannot or not wide or capability is None or capability[0] != _HOPPER:
-        return False, ""
-    return (
-        True,
-        (
-            "Float8 products with the frozen weights: about 1.3 times as fast on this GPU, with an"
-            " error far below that of 4 bits."
-        ),
-    )
+        return (True,)
+    if asked is False or cannot or capability is None:
+        return (False,)
+    return (False, True)
 
 
 def _cannot_float8(recipe: Recipe, compute: Compute, capability: tuple[int, int] | None) -> str:
@@ -118,6 +110,8 @@ def _cannot_float8(recipe: Recipe, compute: Compute, capability: tuple[int, int]
         return f"the base is in {compute.base_bits} bits"
     if recipe.lora.dora:
         return "DoRA needs the norms of the weights"
+    if recipe.objective.kind != "sft":
+        return f"it has not been proved for {recipe.objective.title}"
     if compute.shards > 1:
         return "FSDP2 cannot shard such weights"
     if capability == (0, 0):
@@ -145,14 +139,19 @@ def consequences(recipe: Recipe, directory: Path) -> list[str]:
             "Every weight is trained, so the result is a whole model, which is served on its own"
             " and not beside its base."
         ]
+    whole = refused_layers(directory, _changed_layers(recipe, directory))
     kinds = [
         name
         for name, is_used in (
             ("new tokens", bool(new_tokens(recipe, directory))),
             ("DoRA", recipe.lora.dora),
+            ("LoRA on experts", recipe.lora.experts),
+            (f"LoRA on {', '.join(whole)}, which it has in parts", bool(whole)),
         )
         if is_used
     ]
+    if hindrance := why_no_adapters(directory):
+        return [f"{hindrance}, so Luthier merges the adapter before serving."]
     if not kinds:
         return []
     return [
@@ -161,9 +160,23 @@ def consequences(recipe: Recipe, directory: Path) -> list[str]:
     ]
 
 
+def _changed_layers(recipe: Recipe, directory: Path) -> Iterator[str]:
+    """The own names of the layers that LoRA changes; read once somebody asks, for a model that is
+    not prepared yet has no weights."""
+    for layer in linear_layers(directory):
+        if is_target(name := layer.rpartition(".")[2], recipe.lora.targets):
+            yield name
+
+
 def check(recipe: Recipe, directory: Path, engine: str, device: str) -> None:
     """LuthierError for what cannot be trained as the recipe says. `engine` and `device` ("cpu" or
     "gpu") are those that were decided on, `directory` is the base model's."""
+    if hindrance := why_not_loaded(directory):
+        raise LuthierError(
+            "transformers does not support this model",
+            f"{directory}/config.json: {hindrance}.",
+            "Choose another base model, or install a newer transformers.",
+        )
     if recipe.train.method == "full":
         _check_full(recipe)
     if engine == "trl" and recipe.train.gradient_checkpointing == "unsloth":
@@ -182,6 +195,24 @@ def check(recipe: Recipe, directory: Path, engine: str, device: str) -> None:
     check_installed(recipe.train.base_bits, recipe.train.optimizer, recipe.train.attention)
     if recipe.train.method == "lora":
         check_targets(recipe.lora.targets, directory)
+    if recipe.train.method == "lora" and recipe.lora.experts:
+        _check_experts(recipe, directory)
+
+
+def _check_experts(recipe: Recipe, directory: Path) -> None:
+    if not ModelFolder(directory).mixes_experts:
+        raise LuthierError(
+            "Not a mixture of experts",
+            f"lora.experts is true, but the model in {directory} has no experts.",
+            "Leave out lora.experts.",
+        )
+    beside = [key for key in ("dropout", "dora") if getattr(recipe.lora, key)]
+    if beside:
+        raise LuthierError(
+            "Not supported on experts",
+            f"PEFT cannot combine LoRA on experts with lora.{beside[0]}.",
+            f"Leave out lora.{beside[0]} or lora.experts.",
+        )
 
 
 def check_installed(base_bits: int | str, optimizer: str, attention: str) -> None:
@@ -213,6 +244,7 @@ def _check_full(recipe: Recipe) -> None:
     without_effect = {
         "rslora": lora.rslora,
         "dora": lora.dora,
+        "experts": lora.experts,
         "plus_ratio": bool(lora.plus_ratio),
         "targets": lora.targets != ALL_LINEAR,
     }

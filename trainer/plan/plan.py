@@ -13,10 +13,21 @@ from jobs.luthier_error import LuthierError
 from jobs.memory import main_memory
 from models import registry
 from models.folder import ModelFolder
+from trainer import first_adapter, teacher
+from trainer.data import guard_rails
 from trainer.data.policies import table
 from trainer.data.preview import Outlook, look, look_at_heldout
 from trainer.evaluation.plan import outlook
-from trainer.plan import autotune, compute_dtype, engines, limits, methods, repair
+from trainer.plan import (
+    autotune,
+    compute_dtype,
+    engines,
+    limits,
+    methods,
+    objectives,
+    repair,
+    trials,
+)
 from trainer.plan.autotune import Candidate
 from trainer.plan.compute import Batch, Compute, Reason, embedded, flattened, largest_divisor
 from trainer.plan.learning_rate import LearningRate, learning_rate
@@ -25,6 +36,7 @@ from trainer.plan.memory.batches import Lengths
 from trainer.plan.memory.predict import CONTEXT, Memory, Setting, predict
 from trainer.plan.memory.shape import ModelShape, read_shape
 from trainer.plan.placement import Placement, place, share
+from trainer.plan.trials import Trials
 from trainer.recipe import Recipe
 
 # Conversations computed at once where nothing else decides: two cores gain nothing from more.
@@ -65,7 +77,10 @@ class Plan:
     warnings: list[str] = field(default_factory=list)
     """What a user should know before the run."""
     choices: list[Candidate] = field(default_factory=list)
-    """What was tried."""
+    """What was predicted."""
+    trials: Trials | None = None
+    """What the run measures before its first step, or an earlier one has; None where there is
+    nothing to choose from."""
     memory: dict[str, int] = field(default_factory=dict)
     """The predicted bytes of the run's parts at its peak on one GPU."""
     tokens: int = 0
@@ -87,6 +102,12 @@ class Plan:
     """How many odd rows a first look has seen."""
     evaluation: dict[str, Any] = field(default_factory=dict)
     """What the evaluations come to (trainer.evaluation.plan.Outlook)."""
+    objective: str = "sft"
+    """What is learned, by the recipe's name of it."""
+    start_from: str = ""
+    """The folder of the adapter that it starts from; "" for a fresh one."""
+    teacher: str = ""
+    """Whom the model learns from, in words; "" without one."""
     sweep: dict[str, Any] = field(default_factory=dict)
     """What varies in the sweep that the run is one of."""
 
@@ -111,6 +132,8 @@ class Plan:
         values["choices"] = [
             Candidate(**embedded(candidate)) for candidate in values.get("choices", [])
         ]
+        if values.get("trials") is not None:
+            values["trials"] = Trials.from_json(values["trials"])
         return cls(**embedded(values))
 
     @property
@@ -126,16 +149,61 @@ class Plan:
         asked = recipe.train.learning_rate
         return self.learning_rate if asked == "auto" else asked
 
+    def with_trials(self, measured: Trials, recipe: Recipe) -> Plan:
+        """As the trials have decided it."""
+        best = measured.best
+        plan = replace(self, trials=measured)
+        if best is None:
+            return plan
+        compute = best.applied(self.compute)
+        shape = read_shape(Path(self.model_directory))
+        setting = Setting.of(recipe, self.engine, compute).holding(best.tokens, best.micro_batch)
+        return replace(
+            plan,
+            compute=compute,
+            reasons=[
+                *(reason for reason in self.reasons if reason.key not in _TRIED),
+                measured.reason(),
+            ],
+            choices=_chosen_first(self.choices, compute),
+            memory={} if shape is None else predict(shape, setting).parts(),
+            tokens=best.tokens,
+        )
+
     def with_batch(self, batch: Batch) -> Plan:
         """With what a repair has made of the batch."""
         return replace(self, compute=replace(self.compute, **batch))
 
 
+_TRIED = ("train.float8", "train.micro_batch", "train.gradient_checkpointing")
+
+
+def _chosen_first(choices: list[Candidate], compute: Compute) -> list[Candidate]:
+    """The predictions with that of the combination in front that was measured as the quickest."""
+
+    def is_meant(candidate: Candidate) -> bool:
+        predicted = candidate.compute
+        return (predicted.base_bits, predicted.gradient_checkpointing, predicted.optimizer) == (
+            compute.base_bits,
+            compute.gradient_checkpointing,
+            compute.optimizer,
+        )
+
+    meant = [
+        replace(candidate, compute=compute, verdict="chosen, as measured")
+        for candidate in choices
+        if is_meant(candidate)
+    ]
+    return [*meant, *(candidate for candidate in choices if not is_meant(candidate))]
+
+
 def make_plan(recipe: Recipe) -> Plan:
     """Check the model and the first rows of the data, and work the rest out. LuthierError at the
     first thing that is wrong."""
-    directory = registry.resolve(recipe.model)
-    recipe.trackers.check()
+    recipe = teacher.settled(first_adapter.settled(recipe))
+    directory = registry.described_directory(recipe.model)
+    recipe.check()
+    _check(recipe, directory)
     data = look(recipe.data_settings)
     of_files = look_at_heldout(recipe.data_settings)
     heldout = of_files or recipe.heldout.count(data.conversations)
@@ -143,7 +211,9 @@ def make_plan(recipe: Recipe) -> Plan:
     present = gpus()
     device, placement = "gpu" if present else "cpu", place(recipe, present)
     decided = _decide(recipe, directory, data, device, placement)
-    compute, repaired = repair.recall(_shape(recipe.model, decided.engine, recipe), decided.compute)
+    compute, repaired = repair.recall(
+        _shape(recipe.model, decided.engine, recipe), decided.measured_compute
+    )
     memory, tokens = decided.memory(compute)
     rate = learning_rate(recipe, None if decided.shape is None else decided.shape.parameters)
     positions = ModelFolder(directory).context_length
@@ -154,8 +224,7 @@ def make_plan(recipe: Recipe) -> Plan:
     )
     per_epoch = step_count(trained, recipe.train.global_batch, 1.0)
     evaluation = outlook(
-        recipe.evaluation,
-        recipe.heldout,
+        recipe,
         heldout,
         steps,
         per_epoch,
@@ -183,10 +252,12 @@ def make_plan(recipe: Recipe) -> Plan:
         ),
         reasons=[
             *([Reason("train.learning_rate", rate.reason)] if rate.reason else []),
+            *objectives.reasons(recipe),
             *decided.reasons,
         ],
-        warnings=_warnings(recipe, positions, data, decided, compute, rate),
+        warnings=_warnings(recipe, positions, data, decided, compute, rate, steps, directory),
         choices=decided.candidates,
+        trials=None if repaired else _worth_trying(decided, steps),
         memory={} if memory is None else memory.parts(),
         tokens=tokens,
         longest=max(data.tokens, default=0),
@@ -198,8 +269,30 @@ def make_plan(recipe: Recipe) -> Plan:
         policies=table(recipe.policy),
         met=data.met,
         evaluation=evaluation.to_json(),
+        objective=recipe.objective.kind,
+        start_from=recipe.start_from,
+        teacher=teacher.title(recipe),
     )
-    return compute_dtype.decided(plan, recipe)
+    if plan.trials is not None:
+        plan = plan.with_trials(plan.trials, recipe)
+    plan = compute_dtype.decided(plan, recipe)
+    return replace(plan, model_directory=str(registry.planned_directory(recipe.model)))
+
+
+def _check(recipe: Recipe, directory: Path) -> None:
+    recipe.trackers.check()
+    objectives.check(recipe)
+    teacher.check(recipe, directory)
+
+
+def _worth_trying(decided: _Decided, steps: int) -> Trials | None:
+    """The trials, unless the run is too short for them and no earlier one has made them. They are
+    made of samples with labels, which pairs are not."""
+    planned = None if decided.recipe.objective.kind != "sft" else decided.trials
+    if planned is None or planned.run or not steps:
+        return planned
+    share_of_step = trials.span(planned.contenders) / decided.compute.conversations
+    return None if trials.is_too_short(steps, share_of_step) else planned
 
 
 def _warnings(
@@ -209,10 +302,15 @@ def _warnings(
     decided: _Decided,
     compute: Compute,
     rate: LearningRate,
+    steps: int,
+    directory: Path,
 ) -> list[str]:
     warnings = [
         rate.warning,
         limits.beyond_positions(recipe, positions, data.tokens, exact=data.exact),
+        *guard_rails.warnings(data.preferences, recipe.objective.scoring),
+        limits.few_steps(recipe, rate, steps),
+        *teacher.warnings(recipe, directory, max(data.tokens, default=0)),
     ]
     if not decided.card:
         warnings.append(
@@ -240,10 +338,17 @@ class _Decided:
     """The chosen one first; none where there is no GPU, or no shape."""
     card: int = 0
     """The memory of the GPU, 0 without candidates."""
+    trials: Trials | None = None
 
     @property
     def fits(self) -> bool:
         return not self.candidates or self.candidates[0].fits
+
+    @property
+    def measured_compute(self) -> Compute:
+        """As an earlier run has measured that it is the quickest, else as predicted."""
+        best = None if self.trials is None else self.trials.best
+        return self.compute if best is None else best.applied(self.compute)
 
     def memory(self, compute: Compute) -> tuple[Memory | None, int]:
         """Of a run computed so, and the tokens of its largest micro-batch."""
@@ -335,18 +440,13 @@ def _settle(
         ),
         reasons,
     )
-    decided = (
-        _usual(decided, conversations)
-        if device == "cpu" or decided.shape is None
-        else _tuned(decided, decided.shape, conversations, _card(placement.gpus))
-    )
     capability = compute_capability() if device == "gpu" else None
-    float8, why = methods.float8(recipe, decided.shape, decided.compute, capability)
-    decided = replace(decided, compute=replace(decided.compute, float8=float8))
-    return decided.because(Reason("train.float8", why)) if why else decided
+    if device == "cpu" or decided.shape is None:
+        return _usual(decided, conversations, capability)
+    return _tuned(decided, decided.shape, conversations, _card(placement.gpus), capability)
 
 
-def _usual(decided: _Decided, conversations: int) -> _Decided:
+def _usual(decided: _Decided, conversations: int, capability: tuple[int, int] | None) -> _Decided:
     """With what the recipe leaves open as it usually is: on a CPU, or where nothing can be
     predicted."""
     train = decided.recipe.train
@@ -360,20 +460,28 @@ def _usual(decided: _Decided, conversations: int) -> _Decided:
         micro_batch=size,
         accumulation=conversations // size,
     )
-    return replace(decided, compute=compute)
-
-
-def _tuned(decided: _Decided, shape: ModelShape, conversations: int, card: int) -> _Decided:
-    """With the fastest that fits on a GPU of `card` bytes."""
-    task = autotune.Task(
-        decided.recipe,
-        shape,
-        decided.lengths,
-        decided.engine,
-        card,
-        conversations,
-        decided.compute,
+    compute = replace(
+        compute, float8=methods.float8(decided.recipe, compute, capability) == (True,)
     )
+    if compute.float8:
+        text = "Float8 products with the frozen weights, because the recipe says so."
+        decided = decided.because(Reason("train.float8", text))
+    decided = replace(decided, compute=compute)
+    if not trials.are_forced() or decided.shape is None:
+        return decided
+    task = _task(decided, decided.shape, conversations, main_memory(), capability)
+    return replace(decided, trials=trials.planned(task, task.candidate(compute)))
+
+
+def _tuned(
+    decided: _Decided,
+    shape: ModelShape,
+    conversations: int,
+    card: int,
+    capability: tuple[int, int] | None,
+) -> _Decided:
+    """With the fastest that fits on a GPU of `card` bytes."""
+    task = _task(decided, shape, conversations, card, capability)
     if decided.compute.shards == 1:  # a whole model is what was measured
         task = replace(task, measured=_measured(decided.recipe))
     choice = autotune.choose(task)
@@ -383,6 +491,30 @@ def _tuned(decided: _Decided, shape: ModelShape, conversations: int, card: int) 
         reasons=[*decided.reasons, *choice.reasons],
         candidates=choice.tried,
         card=card,
+        trials=(
+            trials.planned(task, choice.best)
+            if choice.best.fits and decided.compute.shards == 1 and not trials.are_off()
+            else None
+        ),
+    )
+
+
+def _task(
+    decided: _Decided,
+    shape: ModelShape,
+    conversations: int,
+    card: int,
+    capability: tuple[int, int] | None,
+) -> autotune.Task:
+    return autotune.Task(
+        decided.recipe,
+        shape,
+        decided.lengths,
+        decided.engine,
+        card,
+        conversations,
+        decided.compute,
+        capability,
     )
 
 

@@ -1,14 +1,14 @@
-"""What SFTConfig gets, whichever engine trains."""
+"""What TRL's configs get, whichever engine trains, and whatever is learned."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from models.folder import ModelFolder
 from models.run_folder import RunFolder
 from trainer.distributed import ranks
 from trainer.distributed.sharding import sharding_arguments
-from trainer.plan.methods import mixes_experts
 from trainer.plan.plan import Plan
 from trainer.recipe import Recipe
 from trainer.run.checkpoints import SAVING_FOLDER
@@ -23,7 +23,7 @@ _OPTIMIZERS = {
 }
 
 
-def sft_arguments(plan: Plan, recipe: Recipe, folder: Path, steps: int) -> dict[str, Any]:
+def run_arguments(plan: Plan, recipe: Recipe, folder: Path, steps: int) -> dict[str, Any]:
     """`steps` are the optimizer steps of the whole run, `folder` is its job's."""
     return {
         "output_dir": str(RunFolder(folder).checkpoints / SAVING_FOLDER),
@@ -50,7 +50,6 @@ def sft_arguments(plan: Plan, recipe: Recipe, folder: Path, steps: int) -> dict[
         "use_cpu": plan.device == "cpu",
         "dataloader_pin_memory": plan.device != "cpu",
         "max_length": None,
-        "dataset_kwargs": {"skip_prepare_dataset": True},
         "disable_tqdm": True,
         "push_to_hub": False,
         **(_between_ranks(plan) if plan.ranks > 1 else {}),
@@ -73,7 +72,7 @@ def _between_ranks(plan: Plan) -> dict[str, Any]:
     """Every rank uses each trained weight in each forward pass, but where experts are mixed: there
     it uses those that its tokens go to."""
     return {
-        "ddp_find_unused_parameters": mixes_experts(Path(plan.model_directory)),
+        "ddp_find_unused_parameters": ModelFolder(Path(plan.model_directory)).mixes_experts,
         "ddp_broadcast_buffers": False,
         **({"ddp_backend": "gloo"} if plan.device == "cpu" else {}),
         **sharding_arguments(plan),

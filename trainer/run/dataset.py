@@ -3,10 +3,10 @@ model's vocabulary on the way."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -43,44 +43,86 @@ class Vocabulary:
         )
 
 
-class _Line(msgspec.Struct):
-    """What training needs of a line of the sample files."""
+class _Side(msgspec.Struct):
+    """A rejected answer with its prompt."""
 
     input_ids: list[int]
     labels: list[int]
+
+
+class _Line(_Side, kw_only=True):
+    """What training needs of a line of the sample files."""
+
     weights: list[float] | None = None
+    rejected: _Side | None = None
+    is_good: bool = True
     source: dict[str, Any] = {}
 
 
-def dataset(path: Path, vocabulary: Vocabulary, *, weighted: bool) -> Dataset:
+class Column(NamedTuple):
+    """A column of the table."""
+
+    name: str
+    type: Any
+    value: Callable[[_Line], Any]
+    lowest: int | None = None
+    """Where it holds token ids: the lowest that is one."""
+
+
+def _ids(name: str, lowest: int, value: Callable[[_Line], list[int]]) -> Column:
+    return Column(name, pa.list_(pa.int32()), value, lowest)
+
+
+def _rejected(line: _Line) -> _Side:
+    assert line.rejected is not None
+    return line.rejected
+
+
+PLAIN = (
+    _ids("input_ids", 0, lambda line: line.input_ids),
+    _ids("labels", UNTRAINED, lambda line: line.labels),
+)
+WEIGHTED = (
+    *PLAIN,
+    Column(
+        "weights",
+        pa.list_(pa.float32()),
+        lambda line: line.weights or [1.0] * len(line.labels),
+    ),
+)
+PAIRS = (
+    *PLAIN,
+    _ids("rejected_input_ids", 0, lambda line: _rejected(line).input_ids),
+    _ids("rejected_labels", UNTRAINED, lambda line: _rejected(line).labels),
+)
+VERDICTS = (*PLAIN, Column("label", pa.bool_(), lambda line: line.is_good))
+
+
+def dataset(path: Path, vocabulary: Vocabulary, columns: Sequence[Column]) -> Dataset:
     """The samples of a file; their number does not matter. LuthierError for a token that the model
     has no embedding of: on a GPU it would end in a device-side assert that names nothing. One rank
     of a machine writes the table that all of them map."""
     if ranks.local() == 0:
-        _write(path, vocabulary, weighted=weighted)
+        _write(path, vocabulary, columns)
     ranks.gathered(None)
     return Dataset.from_file(str(path.with_suffix(".arrow"))).with_format("numpy")
 
 
-def _write(path: Path, vocabulary: Vocabulary, *, weighted: bool) -> None:
-    columns = [("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))]
-    schema = pa.schema([*columns, ("weights", pa.list_(pa.float32()))] if weighted else columns)
+def _write(path: Path, vocabulary: Vocabulary, columns: Sequence[Column]) -> None:
+    schema = pa.schema([(column.name, column.type) for column in columns])
     with (
         pa.OSFile(str(path.with_suffix(".arrow")), "wb") as file,
         pa.ipc.new_stream(file, schema) as writer,
     ):
         for rows in _chunks(path):
-            values: list[Any] = [[row.input_ids for row in rows], [row.labels for row in rows]]
-            if weighted:
-                values.append([row.weights or [1.0] * len(row.labels) for row in rows])
             arrays = [
-                pa.array(value, field.type) for value, field in zip(values, schema, strict=True)
+                pa.array([column.value(row) for row in rows], column.type) for column in columns
             ]
-            if not (
-                _within(arrays[0], vocabulary.size, 0)
-                and _within(arrays[1], vocabulary.size, UNTRAINED)
+            if not all(
+                column.lowest is None or _within(array, vocabulary.size, column.lowest)
+                for column, array in zip(columns, arrays, strict=True)
             ):
-                raise _unknown_token(rows, vocabulary)
+                raise _unknown_token(rows, vocabulary, columns)
             writer.write_batch(pa.record_batch(arrays, schema=schema))
 
 
@@ -91,13 +133,23 @@ def _within(column: pa.Array, size: int, lowest: int) -> bool:
     )
 
 
-def _unknown_token(rows: list[_Line], vocabulary: Vocabulary) -> LuthierError:
+def _unknown_token(
+    rows: list[_Line], vocabulary: Vocabulary, columns: Sequence[Column]
+) -> LuthierError:
     """Which token of which row it is. A label that is none of the ids of its row is told as a
     label."""
     for row in rows:
-        for kind, ids, lowest in (("token", row.input_ids, 0), ("label", row.labels, UNTRAINED)):
+        for column in columns:
+            if column.lowest is None:
+                continue
+            kind = "label" if column.lowest == UNTRAINED else "token"
             unknown = next(
-                (number for number in ids if not lowest <= number < vocabulary.size), None
+                (
+                    number
+                    for number in column.value(row)
+                    if not column.lowest <= number < vocabulary.size
+                ),
+                None,
             )
             if unknown is not None:
                 text = vocabulary.tokenizer.convert_ids_to_tokens(unknown) if unknown >= 0 else None

@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
 
+from jobs.luthier_error import LuthierError
+from models.attention import implementation
+from models.merge.experts import EXPERT_PARAMETERS
 from models.new_tokens import add_rows
+from trainer.plan.lora_targets import ALL_LINEAR
 from trainer.plan.methods import check_installed
 from trainer.plan.plan import Plan
 from trainer.recipe import Recipe, Tokens
@@ -19,6 +24,8 @@ from trainer.run.tokens_and_template import new_token_ids
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+_SHOWN_PARTS = 3  # of a parameter's name: mlp.experts.down_proj
+_OF_MAMBA = ("A_log", "D", "out_proj")
 # None of these names lets transformers fetch a kernel from the hub in place of a package that is
 # missing.
 ATTENTION = {"sdpa": "sdpa", "flex": "flex_attention", "flash": "flash_attention_2"}
@@ -27,8 +34,8 @@ ATTENTION = {"sdpa": "sdpa", "flex": "flex_attention", "flash": "flash_attention
 def load_model(
     plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase
 ) -> PeftModel | PreTrainedModel:
-    """The base model with a fresh adapter, or to be trained itself; seeded. `tokenizer` is the
-    run's (trainer.run.tokens_and_template)."""
+    """The base model with a fresh adapter or the one it starts from, or to be trained itself;
+    seeded. `tokenizer` is the run's (trainer.run.tokens_and_template)."""
     check_installed(plan.compute.base_bits, plan.compute.optimizer, plan.compute.attention)
     set_seed(recipe.train.seed)
     model = AutoModelForCausalLM.from_pretrained(plan.model_directory, **loading_options(plan))
@@ -42,7 +49,18 @@ def load_model(
         add_rows(model, added)
     if recipe.train.method == "full":
         return model
-    return get_peft_model(model, lora_config(recipe, _places(model, added)))
+    if recipe.start_from:
+        return PeftModel.from_pretrained(
+            model, recipe.start_from, is_trainable=True, local_files_only=True
+        )
+    try:
+        return get_peft_model(model, lora_config(recipe, model, _places(model, added)))
+    except ValueError as error:  # PEFT knows layers that no LoRA goes on, such as a router
+        raise LuthierError(
+            "LoRA does not fit this model",
+            f"PEFT refuses lora.targets = {recipe.lora.targets!r}: {error}",
+            'Name other layers in lora.targets, or leave it out, which means "all-linear".',
+        ) from error
 
 
 def loading_options(plan: Plan) -> dict[str, Any]:
@@ -53,7 +71,9 @@ def loading_options(plan: Plan) -> dict[str, Any]:
     quantised = quantization(plan.compute.base_bits)
     return {
         "dtype": torch.float32 if in_float32 else torch.bfloat16,
-        "attn_implementation": ATTENTION[plan.compute.attention],
+        "attn_implementation": implementation(
+            Path(plan.model_directory), ATTENTION[plan.compute.attention]
+        ),
         "local_files_only": True,
         "use_safetensors": True,
         **({} if quantised is None else {"quantization_config": quantised}),
@@ -82,7 +102,9 @@ def quantization(bits: int) -> BitsAndBytesConfig | None:
     return BitsAndBytesConfig(load_in_8bit=True) if bits == 8 else None
 
 
-def lora_config(recipe: Recipe, new_rows: dict[str, list[int]] | None = None) -> LoraConfig:
+def lora_config(
+    recipe: Recipe, model: PreTrainedModel, new_rows: dict[str, list[int]] | None = None
+) -> LoraConfig:
     """What PEFT is to put on the base model. `new_rows`: by the name of an embedding the rows that
     are trained with it."""
     lora = recipe.lora
@@ -90,11 +112,47 @@ def lora_config(recipe: Recipe, new_rows: dict[str, list[int]] | None = None) ->
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=lora.targets,
+        target_modules=_linear_layers(model) if lora.targets == ALL_LINEAR else lora.targets,
+        target_parameters=_experts(model) if lora.experts else None,
+        exclude_modules=_left_alone(model) if lora.targets == ALL_LINEAR else None,
         use_rslora=lora.rslora,
         use_dora=lora.dora,
         trainable_token_indices=new_rows or None,
         task_type="CAUSAL_LM",
+    )
+
+
+def _linear_layers(model: PreTrainedModel) -> str | list[str]:
+    """ "all-linear" as PEFT takes it; of some mixtures PEFT would make of it the router and the
+    experts, too."""
+    config = LoraConfig(target_modules=ALL_LINEAR)
+    convert_peft_config_for_transformers(config, model, None)
+    targets = config.target_modules
+    return ALL_LINEAR if isinstance(targets, str) or targets is None else sorted(targets)
+
+
+def _left_alone(model: PreTrainedModel) -> list[str] | None:
+    """How the names of linear layers end that a LoRA layer cannot replace.
+
+    Llama 4's router returns two tensors. The kernels of Mamba layers read the weights of `out_proj`
+    past the layer: the adapter would be part of the model on a CPU and not on a GPU."""
+    names = set()
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and name.endswith(".router"):
+            names.add("router")
+        if all(hasattr(module, part) for part in _OF_MAMBA):
+            names.add(f"{name.rpartition('.')[2]}.out_proj")
+    return sorted(names) or None
+
+
+def _experts(model: PreTrainedModel) -> list[str]:
+    """How the names of the matrices of its experts end, each one parameter for a whole layer."""
+    return sorted(
+        {
+            ".".join(name.split(".")[-_SHOWN_PARTS:])
+            for name, parameter in model.named_parameters()
+            if parameter.dim() == 3 and name.rpartition(".")[2] in EXPERT_PARAMETERS
+        }
     )
 
 

@@ -14,6 +14,16 @@ from jobs.worker import WorkerContext
 from models import events
 from trainer.run.divergence import LossWatch
 
+_OBJECTIVE_FIGURES = (
+    "reward_chosen",
+    "reward_rejected",
+    "reward_margin",
+    "reward_accuracy",
+    "kl",
+    "sample_length",
+    "sample_stopped",
+    "sampler_difference",
+)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -102,6 +112,7 @@ class EventCallback(TrainerCallback):
             tokens=tokens,
             tokens_per_second=round((tokens - self.tokens) / max(self._step_seconds, 1e-6), 1),
             memory_bytes=memory_bytes(),
+            **{name: float(logs[name]) for name in _OBJECTIVE_FIGURES if name in logs},
         )
         events.tell(self.context, event)
         self.step, self.tokens = state.global_step, tokens

@@ -1,5 +1,5 @@
-"""The Trainer of a run, for either engine: TRL's SFTTrainer, under Unsloth Unsloth's version of it,
-with evaluations that change nothing, an exact evaluation loss and lean checkpoints."""
+"""What the Trainer of every run adds to TRL's, whatever is learned and by whichever engine:
+evaluations that change nothing, an exact evaluation loss and lean checkpoints."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.compute as pc  # type: ignore[import-untyped]
 import torch
 from peft import PeftModel
 from peft.optimizers import create_loraplus_optimizer
 from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampler
 from transformers import TrainerControl
-from trl import SFTTrainer
 
 from jobs.luthier_error import LuthierError
 from models import events
-from models.stored_sample import UNTRAINED
 from trainer.distributed import ranks
 from trainer.distributed.rank_batches import Fillable, RankBatches
 from trainer.distributed.sharding import is_sharded, whole_weights
 from trainer.evaluation.evaluator import Evaluator
-from trainer.kernels.padding_free import FlatBatches, count_tokens
 from trainer.plan.repair import first_line, in_smaller_batches, is_out_of_memory
 from trainer.run.saving import CheckpointCallback, EvaluationStopped
 from trainer.run.tokens_and_template import own_tokenizer
-from trainer.run.weighted import WeightedLoss
+
+if TYPE_CHECKING:
+    from trl import SFTTrainer as _Trainer
+else:
+    _Trainer = object
 
 # of a model's weight files; one at a time is in memory when the result is made of them
 SHARD_SIZE = "4GB"
@@ -82,14 +82,15 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-class RunTrainer(SFTTrainer):
-    """`eval_loss` is the mean over all trained tokens, so that it does not depend on the batch they
-    were computed in (the Trainer's own is a mean of the batches' means). With the loss an
-    evaluation asks the run's questions; their metrics are logged with it, so that trackers get them
-    too. A stop breaks an evaluation off. `num_tokens` in the logs are the tokens trained so far
-    without padding, which Unsloth's version of TRL does not count.
+class RunTrainer(_Trainer):
+    """Stands before one of TRL's trainers among a class's bases.
 
-    `flat`: batches are FlatBatches, for a FlatCollator. `weights`: samples have weights.
+    `eval_loss` is the mean over all that is scored, so that it does not depend on the batches it
+    was computed in (the Trainer's own is a mean of the batches' means). With the loss an evaluation
+    asks the run's questions; their metrics are logged with it, so that trackers get them too. A
+    stop breaks an evaluation off. `num_tokens` in the logs are the tokens trained so far without
+    padding, which Unsloth's version of TRL does not count.
+
     `plus_ratio` is LoRA+'s (0: none)."""
 
     control: TrainerControl
@@ -100,36 +101,28 @@ class RunTrainer(SFTTrainer):
         *,
         evaluator: Evaluator,
         saving: CheckpointCallback,
-        flat: bool,
-        weights: WeightedLoss | None,
         plus_ratio: float,
-        **sft: Any,
+        **trl: Any,
     ) -> None:
-        self._evaluator = evaluator
+        self.evaluator = evaluator
         self._saving = saving
-        self._flat = flat
-        self._weights = weights
         self._plus_ratio = plus_ratio
-        self._loss_sum, self._loss_tokens = 0.0, 0
+        self._loss_sum, self._loss_weight = 0.0, 0.0
         self._trained_tokens: Any = 0
-        if weights is not None:
-            sft["compute_loss_func"] = weights
-        super().__init__(**sft)
+        super().__init__(**trl)
 
-    # ---- batches and their loss
+    def tokens_in(self, batch: dict[str, Any]) -> Any:
+        """A batch's tokens without padding."""
+        return batch["attention_mask"].sum()
+
+    def weight_of(self, batch: dict[str, Any]) -> float:
+        """What a batch's mean loss counts for in an evaluation's."""
+        raise NotImplementedError
+
+    # ---- batches
 
     def get_train_dataloader(self) -> Any:
         args = self.args
-        if self._flat:
-            rows: Any = self.train_dataset
-            batches = FlatBatches(
-                self._get_train_sampler(rows),
-                pc.list_value_length(rows.data.column("input_ids")).to_pylist(),
-                args.per_device_train_batch_size,
-                args.gradient_accumulation_steps,
-                ranks.count(),
-            )
-            return self._loader(rows if ranks.count() == 1 else Fillable(rows), batches)
         if ranks.count() == 1:
             return super().get_train_dataloader()
         return self._dealt(
@@ -160,23 +153,16 @@ class RunTrainer(SFTTrainer):
         )
         return self.accelerator.prepare(loader)
 
-    def _set_signature_columns_if_needed(self) -> None:
-        super()._set_signature_columns_if_needed()
-        if self._weights is not None:
-            self._signature_columns = ["input_ids", "labels", "weights"]
-
-    def get_batch_samples(self, *arguments: Any, **keywords: Any) -> Any:
-        batches, trained = super().get_batch_samples(*arguments, **keywords)
-        for batch in batches:
-            self._trained_tokens = self._trained_tokens + count_tokens(batch)
+    def step_batches(self, batches: list[Any], trained: Any) -> tuple[list[Any], Any]:
+        """What a step is computed on, made of its micro-batches; `trained` is how many tokens of
+        them are scored."""
         return batches, trained
 
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Any], *arguments: Any, **keywords: Any
-    ) -> Any:
-        if self._weights is not None:
-            self._weights.of_batch = inputs.pop("weights")
-        return super().compute_loss(model, inputs, *arguments, **keywords)
+    def get_batch_samples(self, *arguments: Any, **keywords: Any) -> Any:
+        batches, trained = self.step_batches(*super().get_batch_samples(*arguments, **keywords))
+        for batch in batches:
+            self._trained_tokens = self._trained_tokens + self.tokens_in(batch)
+        return batches, trained
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Nobody asks for their number, and counting a model's weights in each step keeps the host
@@ -192,7 +178,7 @@ class RunTrainer(SFTTrainer):
 
     def evaluate(self, *arguments: Any, **keywords: Any) -> dict[str, float]:
         """Where nothing is held out, the answers alone."""
-        self._evaluator.begin()
+        self.evaluator.begin()
         if self.eval_dataset is not None:
             return dict(super().evaluate(*arguments, **keywords))
         metrics = self._answers()
@@ -204,7 +190,7 @@ class RunTrainer(SFTTrainer):
 
     def evaluation_loop(self, *arguments: Any, **keywords: Any) -> Any:
         """Each rank computes its share of the rows; the sums are of all of them."""
-        self._loss_sum, self._loss_tokens = 0.0, 0
+        self._loss_sum, self._loss_weight = 0.0, 0.0
         across = self.args.average_tokens_across_devices
         self.args.average_tokens_across_devices = False
         try:
@@ -212,9 +198,9 @@ class RunTrainer(SFTTrainer):
             output.metrics.update(self._answers())
         finally:
             self.args.average_tokens_across_devices = across
-        loss, tokens = ranks.totals([self._loss_sum, self._loss_tokens])
-        if tokens:
-            output.metrics["eval_loss"] = loss / tokens
+        loss, weight = ranks.totals([self._loss_sum, self._loss_weight])
+        if weight:
+            output.metrics["eval_loss"] = loss / weight
         return output
 
     def _answers(self) -> dict[str, float]:
@@ -222,17 +208,17 @@ class RunTrainer(SFTTrainer):
         batch, step = int(self.args.per_device_eval_batch_size), int(self.state.global_step)
         return {
             f"eval_{name}": value
-            for name, value in self._evaluator.answer(self.model, step, batch).items()
+            for name, value in self.evaluator.answer(self.model, step, batch).items()
         }
 
     def prediction_step(
         self, model: Any, inputs: dict[str, Any], *arguments: Any, **keywords: Any
     ) -> Any:
-        tokens = int(inputs["labels"][:, 1:].ne(UNTRAINED).sum())
+        weight = self.weight_of(inputs)
         prediction = super().prediction_step(model, inputs, *arguments, **keywords)
-        if tokens:  # a filler has none
-            self._loss_sum += float(prediction[0]) * tokens
-            self._loss_tokens += tokens
+        if weight:  # a filler has none
+            self._loss_sum += float(prediction[0]) * weight
+            self._loss_weight += weight
         return prediction
 
     def _evaluate(
@@ -352,7 +338,10 @@ class RunTrainer(SFTTrainer):
         model: Any = self.model
         if isinstance(model, PeftModel):
             in_order(model)
-            options: dict[str, Any] = {"save_embedding_layers": False}
+            options: dict[str, Any] = {
+                "save_embedding_layers": False,
+                "selected_adapters": ["default"],  # not the frozen reference
+            }
         else:
             options = {"max_shard_size": SHARD_SIZE}
         model.save_pretrained(output_dir, state_dict=state_dict, **options)

@@ -128,7 +128,7 @@ class CheckpointCallback(TrainerCallback):
         memory = {
             "total": state.max_steps,
             "evaluation_due": self._evaluation_due,
-            "batch": self._compute.batch,
+            "batch": self._compute.settled,
         }
         write_json(
             saved / MEMORY_FILE,

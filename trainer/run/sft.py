@@ -1,4 +1,4 @@
-"""The Trainer of a run, built of its plan and its recipe, for either engine.
+"""The Trainer of supervised fine-tuning, built of a run's plan and its recipe, for either engine.
 
 It gets token ids and labels that Luthier has made and verified; TRL's own templating, masking,
 packing and truncation are switched off.
@@ -6,109 +6,87 @@ packing and truncation are switched off.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig
 
-from trainer.data.pipeline import Prepared
-from trainer.distributed.sharding import allow_on_the_cpu, keep_sums_exact
-from trainer.evaluation.evaluator import Evaluator
 from trainer.kernels.head_loss import use_single_pass_loss
 from trainer.kernels.padding_free import GPU_MULTIPLE, FlatCollator
-from trainer.plan.plan import Plan, step_count
-from trainer.recipe import Recipe
-from trainer.run.arguments import sft_arguments
-from trainer.run.dataset import Vocabulary, dataset
-from trainer.run.progress_events import EventCallback
-from trainer.run.run_trainer import RunTrainer
-from trainer.run.saving import CheckpointCallback
-from trainer.run.tracking import RecipeTelling, prepare_trackers
+from trainer.plan.plan import Plan
+from trainer.run.dataset import PLAIN, WEIGHTED, Vocabulary, dataset
+from trainer.run.sft_trainer import SftTrainer
+from trainer.run.trainer_parts import TrainerParts
 from trainer.run.weighted import WeightCollator, WeightedLoss
 
-
-@dataclass(frozen=True)
-class RunCallbacks:
-    """What hears of a run's steps."""
-
-    progress: EventCallback
-    steps: TrainerCallback
-    evaluator: Evaluator
-    saving: CheckpointCallback
-
-    @property
-    def in_order(self) -> list[TrainerCallback]:
-        """The one that saves comes after those whose state it saves."""
-        return [self.progress, self.steps, self.evaluator, self.saving]
+_ROUTERS = frozenset({"gate", "router"})
+"""What transformers calls the layer that chooses the experts."""
 
 
 def build_trainer(
-    plan: Plan,
-    recipe: Recipe,
-    model: PeftModel | PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prepared: Prepared,
-    folder: Path,
-    callbacks: RunCallbacks,
-    borders: Callable[[list[int]], dict[str, Any]],
-    *,
-    evaluate_first: bool,
-) -> RunTrainer:
+    parts: TrainerParts, borders: Callable[[list[int]], dict[str, Any]]
+) -> SftTrainer:
     """A trainer that logs each step, and evaluates and saves when the callbacks say so. `borders`
-    make of the lengths in a flat batch what the engine's attention keeps conversations apart by.
-    `evaluate_first`: before its first step."""
-    steps = step_count(prepared.summary["train"], plan.global_batch, recipe.train.epochs)
+    make of the lengths in a flat batch what the engine's attention keeps conversations apart by."""
+    plan, model = parts.plan, parts.model
+    prepared, tokenizer = parts.prepared, parts.tokenizer
     weighted = bool(prepared.summary["weighted"])
     vocabulary = Vocabulary.of(model, tokenizer)
+    columns = WEIGHTED if weighted else PLAIN
     arguments = SFTConfig(
-        **sft_arguments(plan, recipe, folder, steps),
-        eval_on_start=evaluate_first,
-        **({"loss_type": "nll"} if weighted or _needs_whole_logits(model) else {}),
+        **parts.arguments(),
+        dataset_kwargs={"skip_prepare_dataset": True},
+        router_aux_loss_coef=None if _balances_experts(model) else 0.0,
+        **({"loss_type": "nll"} if weighted or needs_whole_logits(model) else {}),
     )
-    allow_on_the_cpu(arguments)
     if plan.device == "cpu":
         use_single_pass_loss()
-    prepare_trackers(recipe, folder)
-    trainer = RunTrainer(
-        evaluator=callbacks.evaluator,
-        saving=callbacks.saving,
+    trainer = SftTrainer(
         flat=plan.compute.padding_free,
         weights=WeightedLoss() if weighted else None,
-        plus_ratio=recipe.lora.plus_ratio,
-        model=model,
-        args=arguments,
-        train_dataset=dataset(prepared.train, vocabulary, weighted=weighted),
-        eval_dataset=dataset(prepared.heldout, vocabulary, weighted=weighted)
+        train_dataset=dataset(prepared.train, vocabulary, columns),
+        eval_dataset=dataset(prepared.heldout, vocabulary, columns)
         if prepared.summary["heldout"]
         else None,
         data_collator=_collator(plan, borders, tokenizer, weighted=weighted),
-        processing_class=tokenizer,
-        callbacks=callbacks.in_order,
+        **parts.for_trainer(arguments),
     )
-    _train_adapter_in_float32(model)
-    keep_sums_exact(trainer)
-    trainer.add_callback(RecipeTelling(recipe, trainer.callback_handler.callbacks))
+    parts.finish(trainer)
     return trainer
 
 
-def _needs_whole_logits(model: PeftModel | PreTrainedModel) -> bool:
+def _balances_experts(model: PeftModel | PreTrainedModel) -> bool:
+    """Whether the loss that keeps a mixture's experts equally busy is part of the run's, with the
+    weight that the model's config has.
+
+    It is for a router that is trained; through a frozen one it would only pull at the layers before
+    it. Not each class that has a weight for it has the loss: Llama 4's does not, and Granite's
+    hybrids do not return what it is made of."""
+    routed = any(
+        parameter.requires_grad and not _ROUTERS.isdisjoint(name.split("."))
+        for name, parameter in model.named_parameters()
+    )
+    if not routed:
+        return False
+    whole = model.get_base_model() if isinstance(model, PeftModel) else model
+    has_loss = hasattr(sys.modules[type(whole).__module__], "load_balancing_loss_func")
+    return has_loss and any(
+        "router_logits" in (module._can_record_outputs or {})
+        for module in model.modules()
+        if isinstance(module, PreTrainedModel)
+    )
+
+
+def needs_whole_logits(model: PeftModel | PreTrainedModel) -> bool:
     """TRL's chunked loss reads the weights of a plain head only, without trained rows or LoRA on
-    it."""
-    return not isinstance(model.get_output_embeddings(), torch.nn.Linear)
-
-
-def _train_adapter_in_float32(model: PeftModel | PreTrainedModel) -> None:
-    """TRL takes the adapter of a quantised base to bfloat16, where an update of less than 1/256 of
-    a weight is lost."""
-    if isinstance(model, PeftModel):
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()
+    it, and asks the layers below the head alone, which Llama 4's class does not tell apart."""
+    whole = model.get_base_model() if isinstance(model, PeftModel) else model
+    plain_head = isinstance(model.get_output_embeddings(), torch.nn.Linear)
+    return not plain_head or whole.base_model is whole
 
 
 def _collator(

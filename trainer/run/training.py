@@ -15,16 +15,18 @@ from models import events
 from models.run_folder import RECIPE_FILE
 from trainer.distributed import ranks
 from trainer.evaluation.evaluator import Evaluator, Questions
-from trainer.kernels.float8 import use_float8
-from trainer.plan import calibration, repair
+from trainer.kernels.float8_model import use_float8
+from trainer.plan import calibration, repair, trials
 from trainer.plan.compute import Batch
 from trainer.plan.plan import Plan, step_count
 from trainer.recipe import Recipe
+from trainer.run import sft
 from trainer.run.checkpoints import Checkpoint, complete_checkpoints
 from trainer.run.progress_events import EventCallback, LossExploded
 from trainer.run.run_trainer import RandomState, RunTrainer, free_memory
 from trainer.run.saving import CheckpointCallback, EvaluationStopped
-from trainer.run.sft import RunCallbacks, build_trainer
+from trainer.run.trainer_parts import RunCallbacks, TrainerParts
+from trainer.run.trials import Chosen, TrialCallback
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -43,6 +45,11 @@ class Engine(Protocol):
         self, plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase
     ) -> PeftModel | PreTrainedModel:
         """Seeded. `tokenizer` is the run's: it may have tokens that the base model has not."""
+        ...
+
+    def use_checkpointing(self, model: Any, kind: str) -> None:
+        """Have a loaded model compute with this kind of gradient checkpointing ("none": without),
+        for a trial."""
         ...
 
     def borders(self, lengths: list[int]) -> dict[str, Any]:
@@ -111,11 +118,18 @@ class Training:
             self._plan = self._plan.with_batch(batch)
         if checkpoint is not None and self._finished(checkpoint):
             return True
+        if checkpoint is None and self._has_trials():
+            self._recall_trials()
+        model = None
         while True:
             try:
-                return self._attempt(checkpoint)
+                return self._attempt(checkpoint, model)
+            except Chosen as choice:
+                self._plan, model = choice.plan, choice.model
+                continue
             except _OutOfMemory as error:
                 step, reason, checkpoint = error.step, error.reason, error.checkpoint
+            model = None
             free_memory()  # here, where no frame of the failed step is left
             self._repair(step, reason)
             if (0 if checkpoint is None else checkpoint.step) < step:
@@ -169,16 +183,23 @@ class Training:
         self.evaluator.restore(checkpoint.memory[self.evaluator.name])
         return checkpoint.step >= steps or bool(self.evaluator.early_stop)
 
-    def _attempt(self, checkpoint: Checkpoint | None) -> bool:
-        """Load the model and train. Raises _OutOfMemory."""
+    def _attempt(
+        self, checkpoint: Checkpoint | None, model: PeftModel | PreTrainedModel | None
+    ) -> bool:
+        """Load the model, unless trials have left it as it is needed, and train. Raises
+        _OutOfMemory and Chosen."""
         steps = StepWatch()
         trainer = None
+        free_memory()
         try:
-            self._context.phase("loading the model", seconds_left=2)
-            model = self._engine.load_model(self._plan, self._recipe, self._tokenizer)
-            if self._plan.compute.float8:
-                use_float8(model)
+            trying = checkpoint is None and self._has_trials()
+            if model is None:
+                model = self._loaded(float8=self._plan.compute.float8 and not trying)
             trainer = self._trainer(model, steps, checkpoint)
+            if trying:
+                trainer.add_callback(
+                    TrialCallback(self._context, self._plan, self._recipe, trainer, self._engine)
+                )
             meter = calibration.meter_of(self._plan) if checkpoint is None else None
             if meter is not None:
                 trainer.add_callback(
@@ -215,6 +236,29 @@ class Training:
             )
         raise self._out_of_memory(trainer, steps, checkpoint, reason)
 
+    def _has_trials(self) -> bool:
+        """Whether settings are to be tried first. Ranks never do: one that runs out of memory while
+        the others wait for it would hang them all, and each might choose another. What a run on one
+        GPU has measured counts for them, too: their plan has it."""
+        planned = self._plan.trials
+        return planned is not None and not planned.run and ranks.count() == 1
+
+    def _recall_trials(self) -> None:
+        """A run that was planned at the same time may have made them meanwhile, or an earlier
+        attempt of this one."""
+        assert self._plan.trials is not None
+        known = trials.recall(self._plan.trials.of)
+        if known is not None:
+            self._plan = self._plan.with_trials(known, self._recipe)
+            events.tell_more(self._context, events.Plan, self._plan.to_json())
+
+    def _loaded(self, *, float8: bool) -> PeftModel | PreTrainedModel:
+        self._context.phase("loading the model", seconds_left=2)
+        model = self._engine.load_model(self._plan, self._recipe, self._tokenizer)
+        if float8:
+            use_float8(model)
+        return model
+
     def _trainer(
         self, model: PeftModel | PreTrainedModel, steps: StepWatch, checkpoint: Checkpoint | None
     ) -> RunTrainer:
@@ -231,7 +275,7 @@ class Training:
         )
         if checkpoint is not None:
             self.saving.resume_from(checkpoint)
-        return build_trainer(
+        parts = TrainerParts(
             self._plan,
             self._recipe,
             model,
@@ -239,13 +283,22 @@ class Training:
             self._prepared,
             self._context.directory,
             RunCallbacks(self.progress, steps, self.evaluator, self.saving),
-            self._engine.borders,
             evaluate_first=(
                 self.evaluator.has_work
                 if checkpoint is None
                 else checkpoint.memory["evaluation_due"]
             ),
         )
+        if self._recipe.objective.kind == "sft":
+            return sft.build_trainer(parts, self._engine.borders)
+        if self._recipe.objective.kind == "distill":
+            from trainer.run import distillation
+
+            return distillation.build_trainer(parts, self._context)
+        # TRL's other trainers take a second to import
+        from trainer.run import preference
+
+        return preference.build_trainer(parts)
 
     def _evaluator(self) -> Evaluator:
         per_epoch = step_count(self._prepared.summary["train"], self._plan.global_batch, 1.0)

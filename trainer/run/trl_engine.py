@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -16,7 +16,7 @@ from trainer.run import loading
 if TYPE_CHECKING:
     from peft import PeftModel
 
-__all__ = ["THRIFTIEST", "borders", "load_model"]
+__all__ = ["THRIFTIEST", "borders", "load_model", "use_checkpointing"]
 
 THRIFTIEST = "standard"
 
@@ -32,3 +32,10 @@ def load_model(
             model if recipe.train.method == "full" else model.get_base_model()
         )
     return model
+
+
+def use_checkpointing(model: Any, kind: str) -> None:
+    if kind == "none":
+        model.gradient_checkpointing_disable()
+    else:
+        model.gradient_checkpointing_enable({"use_reentrant": False})

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoConfig, PreTrainedTokenizerBase
 from unsloth import FastLanguageModel
 
-from trainer.kernels import attention
+from trainer.kernels.varlen import varlen
 from trainer.plan.lora_targets import unsloth_targets
 from trainer.plan.plan import Plan
 from trainer.recipe import Recipe
@@ -64,6 +64,17 @@ def load_model(plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -
     return tuned
 
 
+def use_checkpointing(model: Any, kind: str) -> None:
+    """As its own get_peft_model and trainer have it."""
+    from unsloth.models._utils import apply_unsloth_gradient_checkpointing
+
+    effective = apply_unsloth_gradient_checkpointing(
+        _CHECKPOINTING[kind], getattr(model, "max_seq_length", 2048), torch.bfloat16
+    )
+    model._unsloth_gradient_checkpointing = effective
+    FastLanguageModel.for_training(model, use_gradient_checkpointing=effective)
+
+
 def borders(lengths: list[int]) -> dict[str, Any]:
     return {"packed_seq_lengths": torch.tensor(lengths, dtype=torch.int32)}
 
@@ -80,9 +91,10 @@ def _longest(plan: Plan, recipe: Recipe) -> int:
 
 
 def _lend_varlen_attention() -> None:
-    """Before torch 2.12 varlen attention has no grouped heads, and Unsloth goes segment by segment
-    instead, which takes 15 % of a step for slicing. It then gets our function, which has them."""
+    """Unsloth then takes our kernel for flat batches (trainer.kernels.varlen). Its own ways are
+    torch's custom operator or, in newer versions, `_LEAN_VARLEN`."""
     from unsloth.utils import attention_dispatch
 
-    if getattr(attention_dispatch, "_TORCH_VARLEN_ATTN", attention) is None:
-        attention_dispatch._TORCH_VARLEN_ATTN = attention.varlen
+    if hasattr(attention_dispatch, "_TORCH_VARLEN_ATTN"):
+        attention_dispatch._TORCH_VARLEN_ATTN = varlen
+        attention_dispatch._LEAN_VARLEN = False

@@ -13,7 +13,7 @@ from workshop import number_format
 from workshop.job_list import JobRow
 
 _MUTED = "$foreground-muted"
-_STATE = 10  # cells: "◐ stopping"
+_STATE, _END_STATE = 10, 9  # cells: "◐ stopping", "■ stopped"
 _SHORTEST = 16  # cells that words are cut to
 
 
@@ -50,25 +50,33 @@ def _going_on(row: JobRow, width: int) -> Content:
 
 
 def _ended(row: JobRow, width: int) -> Content:
+    age = number_format.steady_age(row.since)
     if row.kind != "run":
         words = Content.styled(row.kind, "$secondary")
     elif isinstance(row.state, Done):
         loss = f"eval loss {number_format.loss(row.eval_loss)}" if row.eval_loss else ""
-        parts = [part for part in (badge(row.standing), Content.styled(loss, _MUTED)) if part]
-        words = Content("  ").join(parts)
+        verdict = badge(row.standing)
+        parts = [part for part in (verdict, Content.styled(loss, _MUTED)) if part]
+        return _row(row, Content("  ").join(parts), age, width, shorter=verdict)
     else:
         words = progress_content(row, 8)
-    return _row(row, words, number_format.steady_age(row.since), width)
+    return _row(row, words, age, width)
 
 
-def _row(row: JobRow, words: Content, last: str, width: int) -> Content:
-    """Name, state, what there is to say, and a time flush right."""
+def _row(
+    row: JobRow, words: Content, last: str, width: int, shorter: Content | None = None
+) -> Content:
+    """Name, state, what there is to say, and a time flush right. `shorter` is said where there is
+    no room for all."""
     name_width = max(10, min(24, width // 3))
-    room = max(0, width - name_width - _STATE - 4 - (len(last) + 2 if last else 0))
+    state_width = _STATE if row.alive else _END_STATE
+    room = max(0, width - name_width - state_width - 4 - (len(last) + 2 if last else 0))
+    if shorter and words.cell_length > room:
+        words = shorter
     if room < _SHORTEST and words.cell_length > room:  # half a word says less than none
         words = Content(f"{row.step / row.total:.0%}" if row.alive and row.total else "")
     name = _padded(Content(row.name).truncate(name_width, ellipsis=True), name_width)
-    state = _padded(state_content(row.state), _STATE)
+    state = _padded(state_content(row.state), state_width)
     line = Content.assemble(name, "  ", state, "  ", words.truncate(room, ellipsis=True))
     gap = width - line.cell_length - len(last)
     return Content.assemble(line, " " * max(0, gap), (last, _MUTED))

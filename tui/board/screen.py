@@ -53,7 +53,7 @@ class BoardScreen(LuthierScreen):
         self.handlers = {
             "open": Handler(self._open, lambda: self.run is not None),
             "next": Handler(self._next, lambda: len(self._runs()) > 1),
-            "server": Handler(lambda: self.app.open_server()),
+            "server": Handler(lambda: self.app.journey.open_server()),
         }
 
     def compose_body(self) -> Iterable[Widget]:

@@ -10,8 +10,8 @@ from textual.content import Content
 from textual.widgets import Static
 
 from jobs.luthier_error import LuthierError
-from serve import endpoints
-from serve.endpoints import HostedEndpoint
+from models import endpoints
+from models.endpoints import HostedEndpoint
 from tui.shared.form import Field, FormModal
 from tui.shared.key_line import KeyHint
 
@@ -36,15 +36,12 @@ class EndpointForm(FormModal):
         yield Static(Content(hint), classes="hint")
 
     def submit(self) -> None:
-        key = self.field("key").value
-        is_file = "/" in key or key.startswith("~")
-        hosted = HostedEndpoint(
-            self.field("name").value,
-            self.field("url").value,
-            "" if is_file else key,
-            key if is_file else "",
-        )
         try:
+            hosted = HostedEndpoint(
+                self.field("name").value,
+                self.field("url").value,
+                *endpoints.key_location(self.field("key").value),
+            )
             hosted.open()
             endpoints.add(hosted)
         except LuthierError as error:

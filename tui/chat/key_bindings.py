@@ -5,6 +5,13 @@ from __future__ import annotations
 from tui.shared.action import Action
 
 CHAT: list[Action] = [
+    Action(
+        "chat.talk",
+        "chat",
+        "Chat with the newest run beside its base. Its server starts if none is running.",
+        "a",
+        footer=True,
+    ),
     Action("chat.send", "send", "Ask all models. ctrl+j starts a new line.", "enter", footer=True),
     Action(
         "chat.commands",

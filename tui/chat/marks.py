@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from serve.lens import Shift
+from tui.shared.heat import heat_of
 
 Mark = Literal[
     "plain", "faint", "likelier", "much-likelier", "unlikelier", "much-unlikelier", "own"
 ]
 
-_SOME, _MUCH = 0.4, 1.6  # nats: one and a half times, five times as likely
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 
 
@@ -30,7 +30,9 @@ class Marked:
 
 def lens(shifts: list[Shift], base: str, tuned: str) -> Marked:
     """How much likelier the tuned model makes each token."""
-    pieces = tuple((shift.text, _mark(shift.difference)) for shift in shifts)
+    pieces: tuple[tuple[str, Mark], ...] = tuple(
+        (shift.text, heat_of(shift.difference)) for shift in shifts
+    )
     mean = sum(shift.difference for shift in shifts) / len(shifts) if shifts else 0.0
     counts = Counter(mark for _, mark in pieces)
     legend: tuple[tuple[str, Mark], ...] = (
@@ -44,14 +46,6 @@ def lens(shifts: list[Shift], base: str, tuned: str) -> Marked:
         (f" {counts['much-unlikelier']}; of {len(pieces)} pieces, {mean:+.2f} nats each", "faint"),
     )
     return Marked(pieces, legend)
-
-
-def _mark(difference: float) -> Mark:
-    if difference > _SOME:
-        return "much-likelier" if difference > _MUCH else "likelier"
-    if difference < -_SOME:
-        return "much-unlikelier" if difference < -_MUCH else "unlikelier"
-    return "plain"
 
 
 def words_of(text: str) -> list[str]:

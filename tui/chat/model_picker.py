@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.message import Message
 
 from jobs.luthier_error import LuthierError
-from serve.endpoints import HostedEndpoint
+from models.endpoints import HostedEndpoint
 from tui.shared.key_line import KeyHint
 from tui.shared.pick_modal import Pick, PickModal
 from workshop.chat import models
@@ -32,7 +32,7 @@ class OffersFound(Message):
 class ModelPicker(PickModal[Offer, Offer]):
     """Gives back an offer; None with `wants_endpoint` asks for a new endpoint."""
 
-    heading: ClassVar[str] = "Who speaks here?"
+    heading: ClassVar[str] = "Choose a model"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+n", "endpoint", priority=True)]
     hints: ClassVar[list[KeyHint]] = [
         KeyHint("enter", "enter", "choose"),
@@ -75,7 +75,7 @@ class ModelPicker(PickModal[Offer, Offer]):
         if self._asking:
             notes.append("Asking the endpoints.")
         elif not self._offers:
-            notes.append("Nothing is served yet: 3 opens Serve.")
+            notes.append("No server of this machine runs, and no endpoint has a model.")
         self.set_picks([_pick(offer) for offer in ordered], "\n".join(notes))
 
     def take(self) -> None:

@@ -34,11 +34,14 @@ class Replaying:
         if self.replay is not None:
             self._end()
         else:
-            self._view.open_dialog(ReplayModal(), self._begin)
+            self._view.open_dialog(ReplayModal(), self._chosen)
 
-    def _begin(self, replay: Replay | None) -> None:
-        if replay is None:
-            return
+    def _chosen(self, replay: Replay | None) -> None:
+        if replay is not None:
+            self.begin(replay)
+
+    def begin(self, replay: Replay) -> None:
+        """Go through these prompts, in a chat of their own."""
         self.replay = replay
         session = self._session
         if not session.empty:

@@ -10,20 +10,24 @@ from textual.content import Content
 
 from jobs.job import Job
 from jobs.luthier_error import LuthierError
-from jobs.state import Queued, Starting
+from jobs.state import Done, Queued, Starting, Stopped
+from models.runs import Run
 from serve.chats.turns import Speaker
 from tui.chat.speakers import Speakers
 from tui.chat.view import ChatView
 from workshop import number_format
 from workshop.chat.server import ChatServer, server_of_job
 from workshop.chat.session import ChatSession
+from workshop.job_list import JobRow, newest_server
 
-_NO_SERVER = Content.from_markup("""[b]No server is running[/]
-
-Base and tuned models talk here, side by side, once one is.
-
-[$primary]3[/] opens Serve: start one there, and come back with [$primary]4[/].
-[$primary]/[/] opens the chats of before, [$primary]m[/] names a hosted endpoint.""")
+_OTHER_WAYS = Content.from_markup(
+    "\n\n[$primary]m[/] chats with a hosted endpoint   [$primary]^l[/] opens an earlier chat"
+    "   [$primary]3[/] starts a server"
+)
+_NO_RUN = Content.from_markup(
+    "[b]No model to talk to yet[/]\n\nBase and tuned models talk here, side by side, once a run is"
+    " done.\n\n[$primary]f2[/] begins with a data file or with the demo."
+).append(_OTHER_WAYS)
 
 
 class RunServer:
@@ -38,6 +42,28 @@ class RunServer:
         """The server that is waited for, while it is."""
         self._expected_run = ""
         """The id of the run; empty once it is talked to, or cannot be."""
+        self._starting: JobRow | None = None
+        """A server that is starting, whoever began it."""
+        self.newest_run: JobRow | None = None
+        """The newest run that has left something to talk to."""
+
+    def jobs_changed(self, rows: list[JobRow]) -> None:
+        """See which run can be talked to, and whether a server is on its way."""
+        server = newest_server(rows)
+        is_starting = server is not None and isinstance(server.state, Starting | Queued)
+        self._starting = server if is_starting else None
+        runs = (row for row in rows if row.kind == "run" and isinstance(row.state, Done | Stopped))
+        self.newest_run = next((row for row in runs if Run(row.job).can_talk), None)
+
+    @property
+    def can_talk(self) -> bool:
+        """Whether there is a run to talk to, and nothing is awaited for it yet."""
+        return self.newest_run is not None and not self._expected_run
+
+    def talk(self) -> None:
+        """Talk to the newest run."""
+        if self.newest_run is not None:
+            self.expect(self.newest_run.job)
 
     def expect(self, run: Job) -> None:
         """Have the tuned model of this run speak beside its base, as soon as that can be."""
@@ -50,7 +76,6 @@ class RunServer:
     def _wait(self, run: Job) -> Callable[[], None]:
         """In a thread: wait for the server, and have it load the run's adapter. Gives back what is
         to be done then."""
-        from models.runs import Run
         from workshop.chat_with_run import have_it_serve, server_job
         from workshop.servers import once_ready
 
@@ -93,10 +118,13 @@ class RunServer:
 
     def status(self) -> Content:
         """What stands where nobody can be asked yet."""
-        if self.job is None:
+        job = self.job
+        if job is None and self._starting is not None and not self._expected_run:
+            job = self._starting.job
+        if job is None:
             looking = self._expected_run or not self._speakers.looked
-            return Content("Looking for a server…") if looking else _NO_SERVER
-        match self.job.state():
+            return Content("Looking for a server…") if looking else self._offer()
+        match job.state():
             case Starting(since=since, phase=phase):
                 passed = number_format.duration(number_format.now() - since)
                 now = f"{phase}, {passed} since it began"
@@ -107,9 +135,22 @@ class RunServer:
         return Content.from_markup(
             "[b]The server of $name[/]\n\n$now\n\nThe chat opens by itself. [$primary]3[/] shows"
             " the server.",
-            name=self.job.spec.name,
+            name=job.spec.name,
             now=now,
         )
+
+    def _offer(self) -> Content:
+        """What stands here while there is no server."""
+        run = self.newest_run
+        if run is None:
+            return _NO_RUN
+        base = Run(run.job).base_name
+        return Content.from_markup(
+            "[b]No server is running[/]\n\n[$primary]a[/] starts one for [b]$name[/] and its base"
+            " $base, and opens the chat by itself.",
+            name=run.name,
+            base=base,
+        ).append(_OTHER_WAYS)
 
 
 def _speaker(server_job_id: str, model: str) -> tuple[Speaker, ChatServer]:

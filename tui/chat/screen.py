@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.binding import BindingType
@@ -21,7 +21,7 @@ from serve.chats.store import Record
 from serve.chats.turns import REFERENCE, ChatSettings
 from serve.client import stream_chat
 from tui import key_bindings
-from tui.chat import slash
+from tui.chat import slash_commands
 from tui.chat.asking import Asking
 from tui.chat.files import Files
 from tui.chat.marking import Marking
@@ -31,6 +31,7 @@ from tui.chat.replaying import Replaying
 from tui.chat.run_server import RunServer
 from tui.chat.saving import Saving, warning
 from tui.chat.sides import ChatSides
+from tui.chat.slash import SlashList
 from tui.chat.speakers import Speakers
 from tui.chat.text import dotted, settings_line
 from tui.chat.transcript import Transcript
@@ -45,6 +46,9 @@ from workshop.chat.server import ChatServer, newest_server
 from workshop.chat.session import MOST_PANES, ChatSession
 from workshop.chat.streams import Streamer
 from workshop.job_list import JobRow
+
+if TYPE_CHECKING:
+    from trainer.recipe_draft import RecipeDraft
 
 
 class ChatScreen(LuthierScreen):
@@ -65,8 +69,8 @@ class ChatScreen(LuthierScreen):
         self.journal = Journal(lambda problem: self.call_later(self._show_problem, problem))
         self.session = ChatSession(Record(self.journal), stream)
         self.sides = ChatSides(self.session)
-        self.prompt = PromptBox(slash.completed)
-        self.slash_list = slash.SlashList()
+        self.prompt = PromptBox(slash_commands.completed)
+        self.slash_list = SlashList()
         self.versions = Versions(self.session, self)
         self.replaying = Replaying(self.session, self)
         self.asking = Asking(self.session, self, self.versions, self.replaying)
@@ -96,12 +100,17 @@ class ChatScreen(LuthierScreen):
     def jobs_changed(self, rows: list[JobRow]) -> None:
         if not self.session.answering:
             self.speakers.look()
-        if self.run_server.job is not None:
+        self.run_server.jobs_changed(rows)
+        if not self.sides.display:
             self.show_offered()
 
     def expect(self, run: Job) -> None:
         """Have the tuned model of this run speak beside its base, as soon as that can be."""
         self.run_server.expect(run)
+
+    def choose_speaker(self) -> None:
+        """Have the user choose who speaks in the active pane."""
+        self.speakers.pick(self.sides.active)
 
     # What is shown
 
@@ -172,6 +181,9 @@ class ChatScreen(LuthierScreen):
     def copy(self, text: str) -> None:
         self.app.copy_to_clipboard(text)
 
+    def plan_run(self, draft: RecipeDraft) -> None:
+        self.app.call_later(self.app.journey.plan_draft, draft)
+
     def open_dialog(
         self, dialog: Screen[T], answered: Callable[[T | None], None] | None = None
     ) -> None:
@@ -187,10 +199,10 @@ class ChatScreen(LuthierScreen):
 
     @on(PromptBox.Submitted)
     def prompt_submitted(self, message: PromptBox.Submitted) -> None:
-        if not slash.is_command(message.text):
+        if not slash_commands.is_command(message.text):
             self.asking.send()
-        elif (action := slash.command_of(message.text)) is None:
-            self.notify(slash.unknown(message.text), severity="warning")
+        elif (action := slash_commands.command_of(message.text)) is None:
+            self.notify(slash_commands.unknown(message.text), severity="warning")
         else:
             self.prompt.text = ""
             self.set_focus(self.sides.active_pane.transcript)  # as if its key were pressed
@@ -258,6 +270,9 @@ class ChatScreen(LuthierScreen):
             return is_quiet() and not is_writing() and not session.chat.blind
 
         return {
+            "talk": Handler(
+                self.run_server.talk, lambda: not is_shown() and self.run_server.can_talk
+            ),
             "send": Handler(asking.send, lambda: can_ask() and is_writing()),
             "commands": Handler(
                 lambda: sides.active_pane.transcript.focus(),
@@ -266,7 +281,9 @@ class ChatScreen(LuthierScreen):
             "write": Handler(self.prompt.focus, lambda: not is_writing() and is_shown()),
             "stop": Handler(sides.stop_all, lambda: session.answering),
             "vote": Handler(
-                self.voting.vote, lambda: has_answers() and len(session.contestants) > 1
+                self.voting.vote,
+                lambda: has_answers() and len(session.contestants) > 1,
+                keeps_key=lambda: session.answering,
             ),
             "retry": Handler(
                 lambda: asking.retry(session.contestants),

@@ -75,7 +75,7 @@ class ChatSettingsModal(Dialog[ChatSettings]):
 
     def compose(self) -> ComposeResult:
         sampling = self._settings.sampling
-        with Vertical(id="settings") as form:
+        with Vertical(id="chat-settings") as form:
             form.border_title = "Settings of this chat"
             yield Label("system prompt")
             yield TextArea(self._settings.system, id="system", compact=True, soft_wrap=True)

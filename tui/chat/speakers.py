@@ -64,10 +64,13 @@ class Speakers:
     # Who speaks
 
     def pick(self, position: int) -> None:
-        """Have the user choose who speaks in this pane, or in a new one at the end."""
+        """Have the user choose who speaks in this pane, or in a new one at the end. Panes in which
+        nobody speaks yet are filled from the left."""
         from tui.chat.endpoint_form import EndpointForm
         from tui.chat.model_picker import ModelPicker
 
+        silent = [index for index, pane in enumerate(self._session.panes) if pane.speaker is None]
+        position = silent[0] if position in silent else position
         picker = ModelPicker(self._session.reachable)
 
         def picked(offer: Offer | None) -> None:

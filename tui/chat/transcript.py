@@ -22,6 +22,8 @@ from serve.chats.turns import Conversation
 from tui import key_bindings
 from tui.chat.answer_rows import AnswerRows, Look, Styles
 
+_LEAST_WIDTH = 8  # cells in which anything can be read
+
 
 class Transcript(ScrollView, can_focus=True):
     """Follows the end only while it is at the end."""
@@ -92,7 +94,8 @@ class Transcript(ScrollView, can_focus=True):
 
     def advance(self) -> None:
         """Show what has come since the last call."""
-        if not self.size.width:
+        # a long answer would take a row a letter, for seconds
+        if self.size.width < _LEAST_WIDTH:
             return
         answers = self._conversation.answers
         if not self._styles:
@@ -166,7 +169,8 @@ class Transcript(ScrollView, can_focus=True):
         self._styles = {}
         self._forget()
         if self.is_attached:
-            self.advance()
+            # the styles of its parts come after its own
+            self.call_next(self.advance)
 
     def _forget(self) -> None:
         """Have every row made anew."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from textual.screen import Screen
 from textual.worker import Worker
@@ -11,6 +11,9 @@ from textual.worker import Worker
 from jobs.luthier_error import LuthierError
 from tui.chat.prompt_box import PromptBox
 from tui.chat.sides import ChatSides
+
+if TYPE_CHECKING:
+    from trainer.recipe_draft import RecipeDraft
 
 T = TypeVar("T")
 
@@ -55,6 +58,9 @@ class ChatView(Protocol):
         self, dialog: Screen[T], answered: Callable[[T | None], None] | None = ...
     ) -> None:
         """Show a dialog; `answered` gets what it is dismissed with."""
+
+    def plan_run(self, draft: RecipeDraft) -> None:
+        """Plan a new run of a recipe that was begun here."""
 
     def in_thread(
         self,

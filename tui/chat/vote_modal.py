@@ -26,9 +26,17 @@ class Judgement:
     letter: str | None
 
 
-class VoteModal(Dialog[str]):
+@dataclass(frozen=True)
+class Explained:
+    """What is said after a vote."""
+
+    reason: str
+    shows_votes: bool = False
+
+
+class VoteModal(Dialog[Explained]):
     """`cast` is called at once with the judgement, which is therefore never lost; the modal gives
-    back the reason, if one is written.
+    back the reason, if one is written, and whether all votes are to be shown.
 
     `names` are those of the answers by the letters of their panes, in order.
     """
@@ -66,6 +74,9 @@ class VoteModal(Dialog[str]):
 
     def on_key(self, event: events.Key) -> None:
         if self._judged:
+            if event.key == "f9":
+                event.stop()
+                self.dismiss(Explained(self._reason, shows_votes=True))
             return
         character = event.character or ""
         if character.upper() in self.names and character:
@@ -91,12 +102,21 @@ class VoteModal(Dialog[str]):
         self.query_one("#vote").border_title = "Voted"
         self.query_one("#vote-said", Static).update(Content.styled(sentence, "bold"))
         self.add_class("-judged")
-        self.query_one(DialogKeys).show([KeyHint("enter", "enter", "keep the reason")])
+        self.query_one(DialogKeys).show(
+            [
+                KeyHint("enter", "enter", "keep the reason"),
+                KeyHint("f9", "f9", "votes and training"),
+            ]
+        )
         self.query_one(Input).focus()
 
     @on(Input.Submitted)
     def take(self, event: Input.Submitted) -> None:
-        self.dismiss(event.value.strip())
+        self.dismiss(Explained(self._reason))
+
+    @property
+    def _reason(self) -> str:
+        return self.query_one(Input).value.strip()
 
 
 _SUPERLATIVE = {"better": "best", "worse": "worst"}

@@ -22,7 +22,7 @@ def summary(report: Report) -> list[str]:
         )
         return [
             f"No blind votes yet.{not_blind}",
-            f"At least {fewest_votes()} of one mind decide anything.",
+            f"Nothing is decided before at least {fewest_votes()} votes agree.",
         ]
     not_blind = f", {report.named_votes} with the names in sight" if report.named_votes else ""
     not_counted = " (not counted)" if not_blind and not report.every else ""
@@ -36,29 +36,28 @@ def duel_lines(duel: Duel, length: LengthEffect) -> list[str]:
         " both bad"
     )
     lines = [f"{duel.model} against {duel.other}    {votes}"]
-    if duel.win_rate is None or duel.interval is None or duel.p_value is None:
+    if duel.win_rate is None:
         return [*lines, "  nobody was ever better"]
-    low, high = duel.interval
+    low, high = duel.at_any_time.interval
     win_rate = (
-        f"{percent(duel.win_rate)} of the decided votes (95 %: {percent(low)} to {percent(high)})"
+        f"{percent(duel.win_rate)} of the decided votes (95 % at any time: {percent(low)} to"
+        f" {percent(high)})"
     )
-    lines.append(f"  {_bar(duel.win_rate, duel.interval)}  wins {win_rate}")
+    lines.append(f"  {_bar(duel.win_rate, duel.at_any_time.interval)}  wins {win_rate}")
     lines.append(f"  {_verdict(duel)}")
     lines += [f"  {line}" for line in _length_lines(duel, length)]
     return lines
 
 
 def _verdict(duel: Duel) -> str:
-    assert duel.p_value is not None
-    p_value = f"p = {duel.p_value:.3f}" if duel.p_value >= 0.001 else "p < 0.001"
-    if duel.decided:
-        return f"decided: {duel.model} is better (sign test, {p_value})"
-    if duel.more_votes is None:
-        return (
-            f"undecided (sign test, {p_value}); votes that fall like these would not decide it soon"
-        )
-    votes = f"{duel.more_votes} more vote{'s' if duel.more_votes != 1 else ''}"
-    return f"undecided (sign test, {p_value}); {votes} would decide it, if they fall like these"
+    now = duel.at_any_time
+    p_value = f"p = {now.p_value:.3f}" if now.p_value >= 0.001 else "p < 0.001"
+    if now.decided:
+        return f"decided: {duel.model} is better ({p_value})"
+    if now.more_votes is None:
+        return f"undecided ({p_value}); votes that fall like these would not decide it soon"
+    votes = f"{now.more_votes} more vote{'s' if now.more_votes != 1 else ''}"
+    return f"undecided ({p_value}); {votes} would decide it, if they fall like these"
 
 
 def _length_lines(duel: Duel, length: LengthEffect) -> list[str]:
@@ -85,6 +84,14 @@ def _length_lines(duel: Duel, length: LengthEffect) -> list[str]:
         f" {percent(high)}); effect of length {p_value}"
     )
     return lines
+
+
+def next_line(report: Report) -> str:
+    """Which two models to vote on next; "" where there is no choice."""
+    if report.next_pair is None:
+        return ""
+    first, second = report.next_pair
+    return f"next: {first} against {second}, which is decided soonest"
 
 
 def _bar(rate: float, interval: tuple[float, float]) -> str:
@@ -118,5 +125,6 @@ def report_lines(report: Report) -> list[str]:
     lines = summary(report)
     for duel, length in zip(report.duels, report.lengths, strict=True):
         lines += ["", *duel_lines(duel, length)]
+    lines += ["", line] if (line := next_line(report)) else []
     ratings = rating_lines(report.ratings, report.ratings_problem, report.reference)
     return [*lines, "", *ratings] if ratings else lines

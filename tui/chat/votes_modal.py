@@ -10,13 +10,16 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Static
 
 from serve.votes import report
+from serve.votes.next_pair import Pair
 from serve.votes.report import Report
 from tui.chat.vote_text import report_lines
 from tui.shared.dialog import Dialog, DialogKeys
+from tui.shared.hanging_text import HangingText
 from tui.shared.key_line import KeyHint
+
+_INDENT = 4  # of a line that is too long, below itself
 
 
 @dataclass
@@ -25,38 +28,61 @@ class ReportReady(Message):
     full: bool
 
 
-class VotesModal(Dialog[None]):
+@dataclass(frozen=True)
+class TrainOnVotes:
+    """What comes after the votes. `with_named`: those that were not blind count, too."""
+
+    with_named: bool
+
+
+class VotesModal(Dialog[Pair | TrainOnVotes]):
+    """Dismissed with what is to be done next, if anything is."""
+
     CSS_PATH = "modals.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "dismiss"),
         Binding("n", "named"),
+        Binding("p", "pair"),
+        Binding("t", "train"),
     ]
 
     def __init__(self) -> None:
         super().__init__()
         self._every = False
+        self._next: Pair | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(id="votes") as dialog:
             dialog.border_title = "Votes"
             with VerticalScroll():
-                yield Static("Counting the votes.", id="votes-text")
+                yield HangingText(id="votes-text")
             yield DialogKeys(*self._hints())
 
     def _hints(self) -> list[KeyHint]:
         counted = "blind votes only" if self._every else "count named votes too"
+        pair = [KeyHint("p", "p", "vote on the next pair")] if self._next else []
         return [
+            KeyHint("t", "t", "train on them"),
+            *pair,
             KeyHint("n", "n", counted),
             KeyHint("down", "up down", "scroll"),
         ]
 
     def on_mount(self) -> None:
+        self._show(Content("Counting the votes."))
         self._count()
 
     def action_named(self) -> None:
         self._every = not self._every
         self.query_one(DialogKeys).show(self._hints())
         self._count()
+
+    def action_pair(self) -> None:
+        if self._next is not None:
+            self.dismiss(self._next)
+
+    def action_train(self) -> None:
+        self.dismiss(TrainOnVotes(with_named=self._every))
 
     def _count(self) -> None:
         every = self._every
@@ -68,15 +94,19 @@ class VotesModal(Dialog[None]):
         self.run_worker(count, thread=True, exclusive=True, group="count", exit_on_error=False)
 
     def on_report_ready(self, message: ReportReady) -> None:
+        if message.report.next_pair != self._next:
+            self._next = message.report.next_pair
+            self.query_one(DialogKeys).show(self._hints())
         lines = report_lines(message.report)
         if not message.full and message.report.duels:
             lines = [line for line in lines if "at equal length" not in line] + [
                 "",
                 "Fitting the lengths and the ratings.",
             ]
-        self.query_one("#votes-text", Static).update(
-            Content("\n").join(_line(line) for line in lines)
-        )
+        self._show(Content("\n").join(_line(line) for line in lines))
+
+    def _show(self, text: Content) -> None:
+        self.query_one("#votes-text", HangingText).hang(text, _INDENT)
 
 
 def _line(line: str) -> Content:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from serve.chats.store import Vote
+from serve.votes.next_pair import Pair
 from tui.chat.view import ChatView
-from tui.chat.vote_modal import Judgement, VoteModal
+from tui.chat.vote_modal import Explained, Judgement, VoteModal
 from workshop.chat.ballot import ballot_of, cast, explain
 from workshop.chat.session import LETTERS, ChatSession
+
+if TYPE_CHECKING:
+    from tui.chat.votes_modal import TrainOnVotes
 
 
 class Voting:
@@ -31,10 +37,12 @@ class Voting:
         def judged(judgement: Judgement) -> None:
             votes.append(cast(session, ballot, judgement.verdict, judgement.letter))
 
-        def explained(reason: str | None) -> None:
-            if votes and reason:
-                explain(session, votes[0], reason)
-            if votes:  # the next prompt is at hand
+        def explained(explained: Explained | None) -> None:
+            if votes and explained is not None and explained.reason:
+                explain(session, votes[0], explained.reason)
+            if explained is not None and explained.shows_votes:
+                self.show_statistics()
+            elif votes:  # the next prompt is at hand
                 self._view.prompt.focus()
                 self._view.refresh_bindings()
 
@@ -72,7 +80,37 @@ class Voting:
         )
 
     def show_statistics(self) -> None:
-        from tui.chat.votes_modal import VotesModal
+        from tui.chat.votes_modal import TrainOnVotes, VotesModal
 
         self._session.record.journal.flush(2.0)
-        self._view.open_dialog(VotesModal())
+
+        def answered(answer: Pair | TrainOnVotes | None) -> None:
+            if isinstance(answer, TrainOnVotes):
+                self._train(answer)
+            elif answer is not None:
+                self._pit(answer)
+
+        self._view.open_dialog(VotesModal(), answered)
+
+    def _train(self, wish: TrainOnVotes) -> None:
+        """Plan a run on the votes."""
+        from workshop.voted_data import draft_of_votes
+
+        self._view.in_thread(lambda: draft_of_votes(wish.with_named), self._view.plan_run)
+
+    def _pit(self, pair: Pair) -> None:
+        """A blind chat between the two models that the votes decide soonest."""
+        server = self._session.reachable.server
+        served = {speaker.label: speaker for speaker in (server.speakers if server else ())}
+        missing = [name for name in pair if name not in served]
+        if missing:
+            self._view.notify(
+                f"The server has no {' and no '.join(missing)}: m in a pane loads a model.",
+                severity="warning",
+                timeout=6,
+            )
+            return
+        self._session.blind_mode = True
+        self._session.begin_chat([served[name] for name in pair])
+        self._view.show_sides()
+        self._view.notify("Blind: shuffled with the first prompt.", timeout=5)

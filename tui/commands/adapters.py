@@ -19,6 +19,7 @@ from serve.sleep import wake as wake_server
 from tui.commands.other_base import say_other_base
 from tui.commands.output import examples, json_option, print_json, say_done, talk
 from tui.commands.serve import server, server_as_json
+from tui.completion.name_parameter import Name
 from workshop.served_runs import adapters_named
 from workshop.servers import add_adapters
 
@@ -28,12 +29,13 @@ on_option = click.option(
     "--on",
     "server_id",
     metavar="ID",
+    type=Name("server"),
     help="Which server to use if several are running. Default: the newest.",
 )
 
 
 @server.command(epilog=examples("luthier server load captain"))
-@click.argument("runs", nargs=-1, metavar="[RUN[@STEP]]...")
+@click.argument("runs", nargs=-1, metavar="[RUN[@STEP]]...", type=Name("run"))
 @click.option(
     "--adapter",
     "adapter_entries",
@@ -74,7 +76,7 @@ def load(
 
 
 @server.command(epilog=examples("luthier server unload captain"))
-@click.argument("name")
+@click.argument("name", type=Name("served model"))
 @on_option
 @json_option
 def unload(name: str, server_id: str | None, as_json: bool) -> None:
@@ -83,7 +85,7 @@ def unload(name: str, server_id: str | None, as_json: bool) -> None:
 
 
 @server.command(epilog=examples("luthier server pin captain"))
-@click.argument("name")
+@click.argument("name", type=Name("served model"))
 @on_option
 @json_option
 def pin(name: str, server_id: str | None, as_json: bool) -> None:
@@ -92,7 +94,7 @@ def pin(name: str, server_id: str | None, as_json: bool) -> None:
 
 
 @server.command(epilog=examples("luthier server unpin captain"))
-@click.argument("name")
+@click.argument("name", type=Name("served model"))
 @on_option
 @json_option
 def unpin(name: str, server_id: str | None, as_json: bool) -> None:
@@ -101,7 +103,7 @@ def unpin(name: str, server_id: str | None, as_json: bool) -> None:
 
 
 @server.command(epilog=examples("luthier server sleep"))
-@click.argument("server_id", metavar="[ID]", required=False)
+@click.argument("server_id", metavar="[ID]", required=False, type=Name("server"))
 def sleep(server_id: str | None) -> None:
     """Put a server to sleep, so that it frees its GPU. It wakes at the next request or by `luthier
     server wake`."""
@@ -113,7 +115,7 @@ def sleep(server_id: str | None) -> None:
 
 
 @server.command(epilog=examples("luthier server wake"))
-@click.argument("server_id", metavar="[ID]", required=False)
+@click.argument("server_id", metavar="[ID]", required=False, type=Name("server"))
 def wake(server_id: str | None) -> None:
     """Wake a server, so that it takes its GPU again. It waits for the job that uses the GPU now,
     then goes before all waiting jobs."""

@@ -9,12 +9,16 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from jobs.counting import counted
 from jobs.job import find
 from jobs.luthier_error import LuthierError
-from jobs.state import Done
-from models import certificate
+from models import certificate, chapters
 from models.certificate import Certificate
 from models.runs import Run
+from models.standing import Standing, standing
+from tui.commands import shipped as shipped_chapter
+from tui.commands.chapters import show as show_chapter
+from tui.commands.chapters import to_json
 from tui.commands.output import (
     examples,
     json_option,
@@ -25,39 +29,96 @@ from tui.commands.output import (
     styled,
     talk,
 )
-from tui.commands.progress import follow_job
-from tui.shared.certificate_badge import bound, figure, sign, thousands
+from tui.commands.progress import follow_to_end
+from tui.commands.verdicts import COLOURS, figure_table
+from tui.completion.name_parameter import Name
+from tui.shared.certificate_badge import sign, thousands
 from workshop.number_format import age, duration
 
-_COLOURS = {"green": "green", "amber": "yellow", "red": "red"}
 
-
-@click.command(epilog=examples("luthier certify captain", "luthier certify captain --show"))
-@click.argument("run", metavar="RUN")
+@click.command(
+    epilog=examples(
+        "luthier certify captain",
+        "luthier certify captain --show",
+        "luthier certify captain --shipped captain.gguf",
+        "luthier certify captain --shipped http://localhost:8000/v1 --model captain",
+    )
+)
+@click.argument("run", metavar="RUN", type=Name("run"))
+@click.option(
+    "--shipped",
+    metavar="PATH|URL",
+    type=click.Path(),
+    help="Certify what is shipped of the run: a GGUF file, a model's folder, or a running server.",
+)
+@click.option("--model", default="", metavar="NAME", help="With a server: the model to ask.")
+@click.option("--key-env", default="", metavar="NAME", help="With a server: its key's variable.")
+@click.option(
+    "--key-file",
+    default="",
+    type=click.Path(dir_okay=False),
+    help="With a server: the file that has its key.",
+)
 @click.option("--show", is_flag=True, help="Show the existing certificate; measure nothing.")
 @json_option
-def certify(run: str, show: bool, as_json: bool) -> None:
-    """Prove that the trained, merged and served models of a run are the same. Takes a minute or two
-    on a CPU.
+def certify(
+    run: str,
+    shipped: str | None,
+    model: str,
+    key_env: str,
+    key_file: str,
+    show: bool,
+    as_json: bool,
+) -> None:
+    """Prove that the trained, merged and served models of a run are the same, or with --shipped
+    that what you ship is what was trained. Takes a minute or two on a CPU.
 
-    Exit status: 0 for a green or amber certificate, 1 for a red one.
+    --show also prints the further chapters: what is shipped, what the model forgets and recites,
+    where it drifted. Exit status: 0 for a green or amber result, 1 for a red one.
     """
+    if shipped is not None:
+        shipped_chapter.certify(
+            Run(find(run, "run")), shipped, (model, key_env, key_file), show, as_json
+        )
+        return
+    if model or key_env or key_file:
+        raise LuthierError(
+            "Nothing to ask",
+            "--model, --key-env and --key-file are of a server.",
+            "Name the server: --shipped http://localhost:8000/v1",
+        )
     job = find(run, "run")
     if not show:
         _make(Run(job))
     written = certificate.read(job.directory)
-    if written is None:
+    further = chapters.read_all(job.directory) if show else []
+    if written is None and not further:
         raise LuthierError(
             "No certificate",
             f"{job.id} has no certificate yet.",
             f"`luthier certify {job.id}` makes one.",
         )
-    touched = certificate.touched_since(written)
+    touched = [] if written is None else certificate.touched_since(written.files)
     if as_json:
-        print_json({**written.to_json(), "changed_since": touched})
+        print_json(
+            {
+                **({} if written is None else written.to_json()),
+                "changed_since": touched,
+                "chapters": [to_json(chapter) for chapter in further],
+            }
+        )
     else:
-        _print(written, touched)
-    if written.verdict == "red":
+        if written is not None:
+            _print(written, touched)
+        for number, chapter in enumerate(further):
+            if number or written is not None:
+                out.print("")
+            show_chapter(chapter)
+    verdicts = [
+        *([] if written is None else [written.verdict]),
+        *(chapter.verdict for chapter in further),
+    ]
+    if "red" in verdicts:
         sys.exit(1)
 
 
@@ -65,13 +126,13 @@ def say_if_red(directories: dict[str, Path]) -> None:
     """Before a model is served or talked to: a red certificate is said first. `directories` are run
     folders by the model's name."""
     for name, directory in directories.items():
-        standing = certificate.standing(directory)
-        if standing.verdict == "red":
+        now = standing(directory)
+        if now.verdict == "red":
             talk.print(
                 styled(
                     "[red]✗ $name has a red certificate:[/] $reason",
                     name=name,
-                    reason=standing.reason,
+                    reason=now.reason,
                 )
             )
             say_aside(f"  luthier certify {directory.name} --show")
@@ -81,26 +142,19 @@ def _make(run: Run) -> None:
     from serve.certificate.launch import certify as start
 
     job = start(run)
-    try:
-        follow_job(job, f"Certifying {run.name}", lambda state: isinstance(state, Done))
-    except KeyboardInterrupt:
-        talk.print(
-            f"{job.id} keeps running. `luthier log -f {job.id}` follows it, `luthier stop"
-            f" {job.id}` stops it."
-        )
-        raise
+    follow_to_end(job, f"Certifying {run.name}")
 
 
 def _print(written: Certificate, touched: list[str]) -> None:
-    standing = certificate.Standing(written.verdict)
-    glyph, _, word = sign(standing)
+    glyph, _, word = sign(Standing(written.verdict))
     sample = written.sample
     out.print(
         Text.assemble(
-            (f"{glyph} {word}", f"bold {_COLOURS[written.verdict]}"), "  ", (written.run, "bold")
+            (f"{glyph} {word}", f"bold {COLOURS[written.verdict]}"), "  ", (written.run, "bold")
         )
     )
-    extent = f"{sample['turns']} turns, {thousands(sample['tokens'])} tokens of {sample['file']}"
+    turns, tokens = counted(sample["turns"], "turn"), thousands(sample["tokens"])
+    extent = f"{turns}, {tokens} tokens of {sample['file']}"
     out.print(
         f"made {age(written.made)} in {duration(written.seconds)} on {extent},"
         f" {written.versions.get('device', '')}\n",
@@ -108,7 +162,7 @@ def _print(written: Certificate, touched: list[str]) -> None:
     )
     out.print(_models(written))
     out.print("")
-    out.print(_checks(written))
+    out.print(figure_table(written.checks))
     if touched:
         files = ", ".join(touched[:4])
         out.print(
@@ -120,8 +174,8 @@ def _print(written: Certificate, touched: list[str]) -> None:
             )
         )
     for fault in written.faults:
-        glyph, _, _ = sign(certificate.Standing(fault.verdict))
-        out.print(Text.assemble("\n", (glyph, _COLOURS[fault.verdict]), f" {fault.sentence}"))
+        glyph, _, _ = sign(Standing(fault.verdict))
+        out.print(Text.assemble("\n", (glyph, COLOURS[fault.verdict]), f" {fault.sentence}"))
 
 
 def _models(written: Certificate) -> Table:
@@ -130,20 +184,5 @@ def _models(written: Certificate) -> Table:
         stopped = "" if not column.answers else f"{column.stopped} of {column.answers}"
         table.add_row(
             column.model, column.engine, f"{column.nll:.4f}", thousands(column.tokens), stopped
-        )
-    return table
-
-
-def _checks(written: Certificate) -> Table:
-    table = plain_table("", "check", ">figure", ">green", "unit")
-    for check in written.checks:
-        glyph, _, _ = sign(certificate.Standing(check.verdict))
-        colour = _COLOURS[check.verdict]
-        table.add_row(
-            Text(glyph, colour),
-            check.name,
-            figure(check),
-            bound(check),
-            styled("[dim]$unit[/]", unit=check.unit),
         )
     return table

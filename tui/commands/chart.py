@@ -13,6 +13,7 @@ from jobs import job as jobs
 from jobs.luthier_error import LuthierError
 from jobs.near import did_you_mean
 from tui.commands.output import examples, json_option, out, print_json, talk
+from tui.completion.name_parameter import Name, Words
 from tui.runs.chart_export import FORMATS, export, view_of
 from tui.runs.charts.picture import draw
 from tui.runs.charts.view import View
@@ -26,7 +27,7 @@ _HEIGHT = 18
 
 
 @click.command(epilog=examples("luthier chart captain", "luthier chart captain parrot"))
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=Name("run"))
 @click.option(
     "--out",
     "path",
@@ -37,6 +38,7 @@ _HEIGHT = 18
     "--metric",
     "names",
     multiple=True,
+    type=Words("all", *(metric.key for metric in METRICS)),
     help="loss (the default), eval_loss, learning_rate, ... or all. Repeat the option for several.",
 )
 @click.option("--log", "logarithmic", is_flag=True, help="A logarithmic scale.")

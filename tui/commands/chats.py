@@ -20,6 +20,7 @@ from tui.commands.output import (
     write,
     write_json,
 )
+from tui.completion.name_parameter import Name
 from workshop.number_format import age
 
 
@@ -93,7 +94,7 @@ def search(words: tuple[str, ...], as_json: bool) -> None:
 
 
 @chats.command(epilog=examples("luthier chats export 7f3a"))
-@click.argument("chat_id", metavar="ID")
+@click.argument("chat_id", metavar="ID", type=Name("chat"))
 @click.option(
     "--out",
     "path",
@@ -113,7 +114,7 @@ def export(chat_id: str, path: Path | None, as_json: bool) -> None:
 
 
 @chats.command(epilog=examples("luthier chats remove 7f3a"))
-@click.argument("chat_id", metavar="ID")
+@click.argument("chat_id", metavar="ID", type=Name("chat"))
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def remove(chat_id: str, yes: bool) -> None:
     """Delete a chat with its answers and votes."""

@@ -12,6 +12,7 @@ import click
 from jobs.luthier_error import LuthierError
 from serve.comparison.journal import Entry
 from serve.comparison.report import tables
+from serve.comparison.why_text import in_short
 from tui.commands.lending import server_with
 from tui.commands.output import (
     examples,
@@ -24,12 +25,18 @@ from tui.commands.output import (
     talk,
 )
 from tui.commands.progress import bar
+from tui.completion.name_parameter import Name
 from workshop.comparison.compare import Order, prepare
 from workshop.comparison.compare import compare as do_compare
 
 
-@click.command(epilog=examples("luthier compare captain --prompts questions.jsonl"))
-@click.argument("runs", nargs=-1, required=True, metavar="RUN[@STEP]...")
+@click.command(
+    epilog=examples(
+        "luthier compare captain --prompts questions.jsonl",
+        "luthier compare captain --prompts questions.jsonl --by topic --noise captain-seed-2",
+    )
+)
+@click.argument("runs", nargs=-1, required=True, metavar="RUN[@STEP]...", type=Name("run"))
 @click.option(
     "--prompts",
     type=click.Path(path_type=Path),
@@ -60,6 +67,18 @@ from workshop.comparison.compare import compare as do_compare
     show_default=True,
     help="Maximum tokens per verdict (raise it for reasoning models).",
 )
+@click.option(
+    "--by",
+    multiple=True,
+    metavar="COLUMN",
+    help="Also slice the prompts by this column of their file (several times for several).",
+)
+@click.option(
+    "--noise",
+    metavar="RUN",
+    type=Name("run"),
+    help="A run of the same recipe with another seed: the unit for every difference.",
+)
 @click.option("--limit", type=click.IntRange(1), help="Ask only the first N questions.")
 @click.option("--temperature", type=click.FloatRange(0, 2), default=0.0, show_default=True)
 @click.option("--max-tokens", type=click.IntRange(1), default=512, show_default=True)
@@ -80,6 +99,8 @@ def compare(
     judge_text: str | None,
     judge_key: str | None,
     judge_tokens: int,
+    by: tuple[str, ...],
+    noise: str | None,
     limit: int | None,
     temperature: float,
     max_tokens: int,
@@ -89,7 +110,7 @@ def compare(
     as_json: bool,
 ) -> None:
     """Ask the base and the tuned models every question in a file. Scores and judges the answers,
-    and writes a report in Markdown, HTML and JSON.
+    says why they differ, and writes a report in Markdown, HTML and JSON.
 
     Answers are saved as they arrive: after an interruption, the same command continues where it
     stopped. Each question of a conversation follows the file's own earlier answers, which also
@@ -106,6 +127,8 @@ def compare(
         judge_text or "",
         judge_key,
         judge_tokens,
+        list(by),
+        noise or "",
     )
     prepared = prepare(order)
     folder = folder or Path(f"compare-{runs[0].replace('/', '-')}")
@@ -144,6 +167,10 @@ def _show(folder: Path, figures: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json({**figures, "folder": str(folder.absolute())})
     else:
+        out.print("In short", style="bold")
+        for sentence in in_short(figures["why"]):
+            out.print(f"· {sentence}", markup=False)
+        out.print("")
         for title, table, note in tables(figures):
             printed = plain_table(*table[0])
             for line in table[1:]:

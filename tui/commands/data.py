@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.text import Text
 
+from jobs.counting import counted
 from jobs.files import expanded
 from jobs.job import Job, stop, wait
 from jobs.luthier_error import LuthierError
@@ -18,7 +19,7 @@ from jobs.state import Done
 from models.builtin import BUILTIN
 from models.folder import ModelFolder
 from models.hub_names import is_url
-from models.registry import is_model_directory
+from models.model_directory import is_model_directory
 from models.stored_sample import StoredSample
 from trainer.data.files import check_source
 from trainer.data.hub import HUB
@@ -38,6 +39,7 @@ from tui.commands.from_server import from_server
 from tui.commands.output import examples, few, json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.commands.train import prepare_model
+from tui.completion.name_parameter import Name
 from tui.data.token_text import Kind, legend, lines_of, sign_and_word, tokens_of, why
 from tui.serve.future_server import beyond_server, future_server
 from tui.shared.foreign_text import spelled_out
@@ -53,9 +55,10 @@ _STYLES: dict[Kind, str] = {
     "mark": "bold yellow",
 }
 
-_source = click.argument("source", metavar="FILE")
+_source = click.argument("source", metavar="FILE", type=Name("data file"))
 _model = click.option(
     "--model",
+    type=Name("model"),
     help="The model (name or folder) whose chat template and tokenizer to use (default: builtin).",
 )
 
@@ -116,16 +119,19 @@ def show(source: str, model: str | None, row: int | None, ids: bool, as_json: bo
     with inspected(source, model) as inspection:
         entry = _entry(inspection, row)
         samples = [inspection.sample(sample_id) for sample_id in entry.samples]
+        sides = [side for sample in samples for side in sample.sides]
         if as_json:
             print_json(
                 {
                     **_entry_json(entry),
-                    "samples": [_sample_json(sample, inspection) for sample in samples],
+                    "samples": [_sample_json(*side, inspection) for side in sides],
                 }
             )
             return
         out.print(_heading(entry), style="bold")
-        for sample in samples:
+        for kind, sample in sides:
+            if kind:
+                out.print(Text(kind), style="bold")
             _print_tokens(tokens_of(sample, inspection.vocabulary), ids)
         if not samples:
             out.print(Text(why(entry)))
@@ -156,7 +162,7 @@ def tokens(source: str, model: str | None, target: Path, as_json: bool) -> None:
         if as_json:
             print_json({"path": str(target.absolute()), "samples": count})
         else:
-            talk.print(f"{count:,} samples in {target}")
+            talk.print(f"{counted(count, 'sample')} in {target}")
 
 
 @contextmanager
@@ -175,10 +181,10 @@ def inspected(source: str, model: str | None, *, proposes: bool = False) -> Iter
             raise
         yield Inspection(job)
     finally:
-        _end(job)
+        end_job(job)
 
 
-def _end(job: Job) -> None:
+def end_job(job: Job) -> None:
     stop(job)
     wait(job, seconds=20)
     shutil.rmtree(job.directory, ignore_errors=True)
@@ -222,6 +228,8 @@ def _write_samples(inspection: Inspection, target: Path) -> int:
     """Under another name until it is whole."""
     import json
 
+    import msgspec
+
     partial = target.with_name(f".{target.name}.partial")
     count = 0
     try:
@@ -235,6 +243,10 @@ def _write_samples(inspection: Inspection, target: Path) -> int:
                 record["labels"] = sample.labels
                 if sample.weights is not None:
                     record["weights"] = sample.weights
+                if sample.rejected is not None:
+                    record["rejected"] = msgspec.to_builtins(sample.rejected)
+                if sample.is_good is not None:
+                    record["is_good"] = sample.is_good
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
                 count += 1
         partial.replace(target)
@@ -300,7 +312,11 @@ def show_summary(summary: Summary) -> None:
         if summary.tokens
         else "no token is trained"
     )
-    out.print(Text(f"{summary.train:,} samples to train, {summary.heldout:,} held out; {trained}."))
+    out.print(
+        Text(
+            f"{counted(summary.train, 'sample')} to train, {summary.heldout:,} held out; {trained}."
+        )
+    )
     if any(summary.leaks.values()):
         moved, reported = summary.leaks["moved"], summary.leaks["reported"]
         out.print(
@@ -429,9 +445,10 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _sample_json(sample: StoredSample, inspection: Inspection) -> dict[str, Any]:
+def _sample_json(kind: str, sample: StoredSample, inspection: Inspection) -> dict[str, Any]:
     tokens = tokens_of(sample, inspection.vocabulary)
     return {
+        **({"side": kind} if kind else {}),
         "turns": sample.turns,
         "input_ids": sample.input_ids,
         "labels": sample.labels,

@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,17 +16,17 @@ from rich.text import Text
 
 from jobs.files import write_json
 from jobs.job import Job
-from jobs.luthier_error import LuthierError
-from jobs.state import Done
 from models.conversations import read_prompts
+from models.installation import check_libraries
 from models.registry import resolve
 from models.runs import Run
 from serve import launch as serving
 from serve.asking import Answer, ask_all
 from serve.client import Sampling
 from serve.servers import Server
+from serve.vllm_command import vllm_module
 from trainer import launch as training
-from trainer.recipe import load
+from trainer.examples import CAPTAIN
 from tui.commands.output import (
     CleanTable,
     examples,
@@ -40,14 +39,14 @@ from tui.commands.output import (
     styled,
     talk,
 )
-from tui.commands.progress import bar, follow_job
+from tui.commands.progress import bar, follow_job, follow_to_end
 from tui.commands.runs import stop_and_wait
 from tui.commands.train import prepare_model
+from workshop.demo import demo_recipe
 from workshop.number_format import duration
 from workshop.served_runs import adapters_of
 from workshop.servers import LOCALHOST, add_adapters, once_started, server_of
 
-_EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "captain"
 _SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=80)
 
 
@@ -57,23 +56,19 @@ _SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=80)
 def demo(keep: bool, as_json: bool) -> None:
     """Fine-tune the built-in model on the sample data, serve base and tuned, and ask both the same
     held-out questions."""
-    if not _EXAMPLE.is_dir():
-        raise LuthierError(
-            "The sample data is missing",
-            f"{_EXAMPLE} does not exist.",
-            "Run the demo from a clone of the repository.",
-        )
+    check_libraries("train")
+    vllm_module()
     began = time.monotonic()
     _say_what_it_takes()
     # its vLLM would run beside the demo's own
-    recipe = msgspec.structs.replace(load(_EXAMPLE / "recipe.toml"), certify=False)
+    recipe = msgspec.structs.replace(demo_recipe(), certify=False)
     prepare_model(recipe)
     run = training.train(recipe)
     _follow(run, f"Training {run.spec.name}")
-    questions = list(read_prompts(_EXAMPLE / "heldout.jsonl"))
+    questions = list(read_prompts(CAPTAIN / "heldout.jsonl"))
     with _served(run, keep) as (server, tuned):
         answers = _ask(server, tuned, questions)
-    _show(run, tuned, questions, answers, time.monotonic() - began, as_json)
+    _show(run, server, tuned, questions, answers, time.monotonic() - began, as_json)
 
 
 def _say_what_it_takes() -> None:
@@ -104,11 +99,7 @@ def voice_share(answers: list[Answer], model: str) -> float:
 
 
 def _follow(job: Job, title: str) -> None:
-    try:
-        follow_job(job, title, lambda state: isinstance(state, Done))
-    except KeyboardInterrupt:
-        talk.print(f"{job.id} keeps running: luthier log -f {job.id}, luthier stop {job.id}")
-        raise
+    follow_to_end(job, title)
 
 
 @contextmanager
@@ -156,6 +147,7 @@ def _ask(server: Server, tuned: str, questions: list[list[dict[str, Any]]]) -> l
 
 def _show(
     run: Job,
+    server: Server,
     tuned: str,
     questions: list[list[dict[str, Any]]],
     answers: list[Answer],
@@ -177,6 +169,7 @@ def _show(
         print_json(
             {
                 "run": run.id,
+                "server": server.job.id,
                 "base_share": base_share,
                 "tuned_share": tuned_share,
                 "seconds": round(seconds, 1),

@@ -4,33 +4,71 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Any
 
 import click
 from rich.text import Text
 
-from models.environment import Check, checks
+from jobs.os_errors import in_words
+from models.environment import Check
 from trainer.run.trackers import Tracker, installed
-from tui.commands.output import examples, json_option, out, print_json, talk
+from tui.commands.output import (
+    examples,
+    is_confirmed,
+    json_option,
+    out,
+    print_json,
+    say_aside,
+    say_done,
+    say_warning,
+    talk,
+)
 from tui.shared.glyphs import glyphs
+from workshop.doctor import Finding, Fix, examine
 
 
-@click.command(epilog=examples("luthier doctor", "luthier doctor --json"))
+@click.command(
+    epilog=examples(
+        "luthier doctor",
+        "luthier doctor --fix",
+        "luthier doctor --json | jq -r '.checks[] | select(.ok != true) | .remedy'",
+    )
+)
+@click.option(
+    "--fix",
+    "with_fixes",
+    is_flag=True,
+    help=(
+        "Show the command that helps for each line that is not fine. What is safe and within"
+        " Luthier's home, Luthier does itself, after asking."
+    ),
+)
+@click.option("--yes", is_flag=True, help="With --fix: do not ask.")
 @json_option
-def doctor(as_json: bool) -> None:
+def doctor(with_fixes: bool, yes: bool, as_json: bool) -> None:
     """Show what this machine can do and what is missing. Exits with 1 if something necessary is
     missing."""
-    done: list[Check] = []
+    if yes and not with_fixes:
+        raise click.UsageError("--yes goes with --fix.")
+    done: list[Finding] = []
     with talk.status("looking"):  # drawn on a terminal only
-        for check in itertools.chain(checks(), [_trackers(installed())]):
-            done.append(check)
+        for finding in itertools.chain(examine(), [Finding(_trackers(installed()))]):
+            done.append(finding)
             if not as_json:
-                _print(check)
-    missing = [check.name for check in done if check.ok is False]
+                _print(finding.check)
+    missing = [finding.check.name for finding in done if finding.check.ok is False]
     if as_json:
-        print_json({"ok": not missing, "checks": [asdict(check) for check in done]})
+        fixes = list(_fixed_silently(done, yes)) if with_fixes else []
+        checks = [asdict(finding.check) for finding in done]
+        print_json({"ok": not missing, "checks": checks, "fixes": fixes})
     else:
         out.print(Text(f"\nMissing: {', '.join(missing)}." if missing else "\nNothing is missing."))
+        if with_fixes:
+            _help_with(done, yes)
+        elif any(not finding.check.ok for finding in done):
+            say_aside("`luthier doctor --fix` shows what helps with each line that is not fine.")
     if missing:
         sys.exit(1)
 
@@ -57,3 +95,47 @@ def _print(check: Check) -> None:
     )
     if check.hint:
         out.print(Text(f"{'':25} {check.hint}", "dim"), soft_wrap=True)
+
+
+def _help_with(done: list[Finding], yes: bool) -> None:
+    """The remedy of each line that is not fine, once where lines share it, and what Luthier does
+    itself."""
+    by_remedy: dict[str, list[str]] = {}
+    for finding in done:
+        check = finding.check
+        if not check.ok:
+            by_remedy.setdefault(check.remedy or check.hint, []).append(check.name)
+    for remedy, names in by_remedy.items():
+        out.print(Text(f"\n{', '.join(dict.fromkeys(names))}", "bold"))
+        out.print(Text(f"  {remedy}"), soft_wrap=True)
+    fixes = [finding.fix for finding in done if finding.fix is not None]
+    if fixes:
+        out.print("")
+    for fix in fixes:
+        if not (yes or sys.stdin.isatty()):
+            say_aside(f"Luthier can do this: {fix.question} Add --yes.")
+        elif yes or is_confirmed(fix.question):
+            problem = _do(fix)
+            say_warning(problem) if problem else say_done(fix.done)
+
+
+def _fixed_silently(done: list[Finding], yes: bool) -> Iterator[dict[str, Any]]:
+    """What Luthier can do, as JSON; with --yes it is done."""
+    for finding in done:
+        if finding.fix is not None:
+            problem = _do(finding.fix) if yes else ""
+            yield {
+                "check": finding.check.name,
+                "question": finding.fix.question,
+                "done": yes and not problem,
+                "problem": problem,
+            }
+
+
+def _do(fix: Fix) -> str:
+    """Why it could not be done; "" if it was."""
+    try:
+        fix.do()
+    except OSError as error:
+        return in_words(error).message
+    return ""

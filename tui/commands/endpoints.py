@@ -9,10 +9,11 @@ import click
 
 from jobs.luthier_error import LuthierError
 from jobs.near import did_you_mean
-from serve import endpoints as hosted
+from models import endpoints as hosted
+from models.endpoints import HostedEndpoint
 from serve.client import list_models
-from serve.endpoints import HostedEndpoint
 from tui.commands.output import examples, json_option, out, plain_table, print_json, talk
+from tui.completion.name_parameter import Name
 
 
 @click.group(invoke_without_command=True, epilog=examples("luthier endpoints"))
@@ -48,7 +49,7 @@ def endpoints(context: click.Context, as_json: bool) -> None:
         "luthier endpoints add openai https://api.openai.com/v1 --key-env OPENAI_API_KEY"
     )
 )
-@click.argument("name")
+@click.argument("name", type=Name("endpoint"))
 @click.argument("url")
 @click.option(
     "--key-env",
@@ -74,7 +75,7 @@ def add(name: str, url: str, key_env: str, key_file: str) -> None:
 
 
 @endpoints.command(epilog=examples("luthier endpoints remove openai"))
-@click.argument("name")
+@click.argument("name", type=Name("endpoint"))
 def remove(name: str) -> None:
     """Remove an endpoint."""
     hosted.remove(name)
@@ -82,7 +83,7 @@ def remove(name: str) -> None:
 
 
 @endpoints.command(epilog=examples("luthier endpoints models openai"))
-@click.argument("name")
+@click.argument("name", type=Name("endpoint"))
 @json_option
 def models(name: str, as_json: bool) -> None:
     """List the models of an endpoint."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from jobs.counting import counted
 from jobs.events import Event
 from models import events
 from models.events import typed
@@ -39,6 +40,8 @@ def _text(event: events.Known | Event) -> str | None:
             return f"at step {step}"
         case events.Sample():
             return f"at step {event.step}  {_cut(event.prompt)} -> {_cut(event.answer)}"
+        case events.WeightSync():
+            return _synced(event)
         case events.Resumed(step=step, differences=differences):
             changed = f"; changed since: {', '.join(differences)}" if differences else ""
             return f"from step {step}{changed}"
@@ -77,6 +80,16 @@ def _job_text(event: events.Known | Event) -> str | None:
             return None
 
 
+def _synced(event: events.WeightSync) -> str:
+    same = event.sampled == event.trained
+    weights = "the same weights" if same else f"weights {event.sampled} instead of"
+    share = f", {event.shown:.0%} of the effect" if isinstance(event.shown, float) else ""
+    return (
+        f"after step {event.step}  {'ok' if event.ok else 'failed'}: {weights} {event.trained},"
+        f" {event.difference} nats apart (bound {event.bound}){share}"
+    )
+
+
 def _fields(event: Event) -> str:
     """Of a kind without a text of its own; what is long is cut or counted."""
     return " ".join(
@@ -95,7 +108,7 @@ def _plan(plan: events.Plan) -> str:
     heldout = f" ({plan.heldout:,} held out)" if plan.heldout else ""
     about = "" if plan.exact else "about "
     data = (
-        f"{about}{plan.conversations:,} conversations{heldout}"
+        f"{about}{counted(plan.conversations, 'conversation')}{heldout}"
         if plan.conversations
         else "data counted by the run"
     )
@@ -103,8 +116,8 @@ def _plan(plan: events.Plan) -> str:
     where = device if plan.gpus == 1 else f"{plan.gpus} {device}s"
     parts = [
         f"{plan.engine} on {where}: {data}",
-        f"{plan.epochs:g} epochs" if plan.epochs is not None else "",
-        f"{plan.steps:,} steps" if plan.steps else "",
+        counted(plan.epochs, "epoch") if plan.epochs is not None else "",
+        counted(plan.steps, "step") if plan.steps else "",
         f"{plan.global_batch} per step, {plan.micro_batch} at a time",
         f"learning rate {short_value(plan.learning_rate)}" if plan.learning_rate else "",
         f"{number_format.size(sum(plan.memory.values()))} predicted" if plan.memory else "",
@@ -118,7 +131,7 @@ def _data(data: events.Data) -> str:
         f"{rows[state]:,} {state}" for state in ("repaired", "split", "dropped") if rows.get(state)
     )
     parts = [
-        f"{data.train or 0:,} samples to train, {data.heldout or 0:,} held out",
+        f"{counted(data.train or 0, 'sample')} to train, {data.heldout or 0:,} held out",
         f"{data.tokens or 0:,} tokens",
         f"longest {data.longest or 0:,}",
         changed_rows and f"rows {changed_rows}",
@@ -138,6 +151,8 @@ def _step(step: events.Step) -> str:
     parts = [f"{step.step}/{step.total}"]
     if step.loss is not None:
         parts.append(f"loss {_short(step.loss)}")
+    if step.reward_margin is not None:
+        parts.append(f"margin {_short(step.reward_margin)}")
     if step.learning_rate is not None:
         parts.append(f"lr {_short(step.learning_rate)}")
     if isinstance(step.tokens_per_second, int | float):

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import click
 
+from jobs.counting import counted
 from jobs.job import find
 from jobs.luthier_error import LuthierError
 from serve.exchanges import log_files
 from serve.servers import current_server
 from trainer.data.ledger import STATES, describe
 from tui.commands.output import examples, json_option, out, plain_table, print_json, say_done
+from tui.completion.name_parameter import Name
 from workshop import logged_data
 from workshop.logged_data import Filters, PrivateChoice
 
@@ -22,7 +24,7 @@ _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 @click.command(
     "from-server", epilog=examples("luthier data from-server --out logged.jsonl --model captain")
 )
-@click.argument("server", required=False)
+@click.argument("server", required=False, type=Name("server"))
 @click.option(
     "--out",
     "target",
@@ -97,4 +99,4 @@ def from_server(
         words = "; ".join(f"{describe(code)}: {count:,}" for code, count in codes.items())
         table.add_row(state, f"{summary.rows[state]:,}", words)
     out.print(table)
-    say_done(f"{len(data.rows):,} conversations in {target}", f"the ledger: {ledger.name}")
+    say_done(f"{counted(len(data.rows), 'conversation')} in {target}", f"the ledger: {ledger.name}")

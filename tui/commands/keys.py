@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import click
 
 from tui.commands.output import examples, json_option, out, plain_table, print_json, say_aside, talk
+from tui.completion.name_parameter import Words
+
+
+def _screens() -> Iterable[str]:
+    from tui.screens import PLACE_TITLES
+
+    return PLACE_TITLES
 
 
 @click.command(epilog=examples("luthier keys", "luthier keys chat"))
-@click.argument("screen", required=False)
+@click.argument("screen", required=False, type=Words(_screens))
 @json_option
 def keys(screen: str | None, as_json: bool) -> None:
     """The actions of the app, their keys, and the ids by which keymap.toml names them.

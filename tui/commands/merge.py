@@ -9,7 +9,6 @@ import click
 from rich.text import Text
 
 from jobs.home import models_directory
-from jobs.state import Done
 from models.folder import ModelFolder
 from models.merge import receipt
 from models.merge.launch import MergeSettings, merge_settings, start_merge
@@ -26,13 +25,16 @@ from tui.commands.output import (
     talk,
     write,
 )
-from tui.commands.progress import follow_job
+from tui.commands.progress import follow_to_end
+from tui.completion.name_parameter import Name
 from workshop.number_format import duration
 
 
 @click.command(epilog=examples("luthier merge captain"))
-@click.argument("run", required=False)
-@click.option("--base", metavar="MODEL", help="The base model: a name or a folder.")
+@click.argument("run", required=False, type=Name("run"))
+@click.option(
+    "--base", metavar="MODEL", type=Name("model"), help="The base model: a name or a folder."
+)
 @click.option(
     "--adapter",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
@@ -124,18 +126,8 @@ def merge(
             else write(merging.id)
         )
         return
-    try:
-        follow_job(
-            merging,
-            f"Merging {merged_run.name if merged_run is not None else Path(settings.adapter).name}",
-            _is_done,
-        )
-    except KeyboardInterrupt:
-        talk.print(
-            f"{merging.id} keeps running. `luthier log -f {merging.id}` follows it, `luthier stop"
-            f" {merging.id}` stops it."
-        )
-        raise
+    name = merged_run.name if merged_run is not None else Path(settings.adapter).name
+    follow_to_end(merging, f"Merging {name}")
     written = receipt.read(Path(settings.out))
     if as_json:
         fields = {
@@ -152,10 +144,6 @@ def merge(
             " merge is closer to that."
         )
     write(settings.out)
-
-
-def _is_done(state: object) -> bool:
-    return isinstance(state, Done)
 
 
 def _show(written: receipt.Receipt) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +11,6 @@ from jobs.files import folder_bytes
 from jobs.home import jobs_directory
 from jobs.job import Job
 from jobs.luthier_error import LuthierError
-from jobs.state import Done
 from models import catalogue, registry
 from models.builtin import BUILTIN, builtin_directory
 from models.catalogue import Entry
@@ -24,12 +22,14 @@ from tui.commands.output import (
     out,
     plain_table,
     print_json,
+    say_aside,
     say_warning,
     styled,
     talk,
     write,
 )
-from tui.commands.progress import follow_job
+from tui.commands.progress import follow_to_end
+from tui.completion.name_parameter import Name
 from tui.models.facts import facts
 from tui.shared.certificate_badge import badge
 from workshop.number_format import count, size
@@ -37,7 +37,7 @@ from workshop.number_format import count, size
 _WIDE = 110  # cells, from which on ids and licences have room
 _what_option = click.option(
     "--what",
-    "form",
+    "part",
     type=click.Choice(["adapter", "merged"]),
     help="For a run: its adapter (the default) or its merged model.",
 )
@@ -64,7 +64,7 @@ def list_command(as_json: bool) -> None:
 
 
 @models.command(epilog=examples("luthier models path builtin"))
-@click.argument("name")
+@click.argument("name", type=Name("model"))
 @json_option
 def path(name: str, as_json: bool) -> None:
     """Print the folder of a model."""
@@ -76,7 +76,7 @@ def path(name: str, as_json: bool) -> None:
 
 
 @models.command(epilog=examples("luthier models show captain"))
-@click.argument("name")
+@click.argument("name", type=Name("run", "model"))
 @click.option(
     "--what",
     "form",
@@ -110,7 +110,7 @@ def show(name: str, form: Literal["adapter", "merged"] | None, as_json: bool) ->
     "import",
     epilog=examples("luthier models import builtin", "luthier models import hub:Qwen/Qwen3-0.6B"),
 )
-@click.argument("source")
+@click.argument("source", type=Name("import source"))
 @click.option("--name", help="The model's name (default: taken from its source).")
 @click.option("--link", is_flag=True, help="For a folder: add it under a name without copying it.")
 @click.option(
@@ -135,7 +135,7 @@ def import_command(
     if source == BUILTIN:
         job = registry.prepare_builtin()
         if job is not None and not detach:
-            follow_job(job, "Preparing the built-in model", _is_done)
+            follow_to_end(job, "Preparing the built-in model")
         _tell(job, as_json, detach, {"path": str(builtin_directory()), "name": BUILTIN})
         return
     if link:
@@ -154,7 +154,7 @@ def import_command(
 
 
 @models.command(epilog=examples("luthier models remove captain"))
-@click.argument("name")
+@click.argument("name", type=Name("model"))
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 def remove(name: str, yes: bool, as_json: bool) -> None:
@@ -199,44 +199,78 @@ def remove(name: str, yes: bool, as_json: bool) -> None:
         )
 
 
-@models.command(epilog=examples("luthier models export captain --out captain-export"))
-@click.argument("name")
+@models.command(
+    epilog=examples(
+        "luthier models export captain --out captain-export",
+        "luthier models export captain --out captain.gguf --as gguf:q8_0",
+    )
+)
+@click.argument("name", type=Name("run", "model"))
 @click.option(
     "--out",
     "target",
     required=True,
     type=click.Path(path_type=Path),
-    help="The folder to write; with --gguf, the file.",
+    help="The folder to write; with --as gguf:TYPE, the file.",
 )
 @_what_option
 @click.option(
-    "--gguf",
-    metavar="TYPE",
-    help="Write a GGUF file of this type (f16, bf16, q8_0 ...) with llama.cpp's converter.",
+    "--as",
+    "form",
+    metavar="FORM",
+    type=Name("export form"),
+    help="Write a smaller or other form: gguf:q8_0, gguf:q4_0, gguf:q4_k_m, gguf:bf16, fp8, int8,"
+    " awq, gptq. Of a run, its merged model.",
 )
+@click.option("--gguf", metavar="TYPE", hidden=True, help="The same as --as gguf:TYPE.")
 @click.option("--force", is_flag=True, help="Replace the files of an earlier export.")
+@click.option(
+    "--sign",
+    "key",
+    metavar="KEY",
+    type=click.Path(path_type=Path),
+    help="Sign the folder with this private key (luthier sign), once it is written.",
+)
 @_detach_option
 @json_option
 def export(
     name: str,
     target: Path,
-    form: Literal["adapter", "merged"] | None,
+    part: Literal["adapter", "merged"] | None,
+    form: str | None,
     gguf: str | None,
     force: bool,
+    key: Path | None,
     detach: bool,
     as_json: bool,
 ) -> None:
     """Export a model or a RUN's adapter to a folder, with a model card: recipe, data hashes,
-    figures and certificate. Prints the folder."""
+    figures and certificate. With --as, export the whole model in another form, which `luthier
+    certify RUN --shipped PATH` certifies. Prints the path."""
     from models.export import launch
+    from models.export.formats import form_named
+    from tui.commands.verify import check_key, sign_folder
 
-    into_folder = partial(launch.start_export, name, target, form, replace=force)
-    job = into_folder() if gguf is None else launch.start_gguf(name, target, gguf, form)
-    _tell(job, as_json, detach, None if detach else _wait(job, f"Exporting {name}"))
+    form = form or (f"gguf:{gguf}" if gguf else None)
+    if key is not None:
+        if detach or form is not None:
+            raise click.UsageError("--sign needs a folder to sign, and waits for it.")
+        check_key(key)
+    job = (
+        launch.start_export(name, target, part, replace=force)
+        if form is None
+        else launch.start_conversion(name, target, form_named(form), part)
+    )
+    result = None if detach else _wait(job, f"Exporting {name}")
+    if result and "papers" in result and Path(result["path"]).is_file():
+        say_aside(f"  Give {Path(result['papers']).name} away with it: `luthier verify` reads it.")
+    if key is not None:
+        sign_folder(target, key)
+    _tell(job, as_json, detach, result)
 
 
 @models.command(epilog=examples("luthier models push captain me/captain"))
-@click.argument("name")
+@click.argument("name", type=Name("run", "model"))
 @click.argument("repository", metavar="OWNER/NAME")
 @_what_option
 @click.option(
@@ -251,7 +285,7 @@ def export(
 def push(
     name: str,
     repository: str,
-    form: Literal["adapter", "merged"] | None,
+    part: Literal["adapter", "merged"] | None,
     public: bool,
     branch: str,
     message: str,
@@ -262,13 +296,15 @@ def push(
     page. Needs a token with write access: HF_TOKEN, or `hf auth login`. After an interruption, it
     skips the files that the hub already has.
     """
-    from models.export import launch
+    from models.export import launch, leaks
 
-    entry = catalogue.find_entry(name, form or "")
+    entry = catalogue.find_entry(name, part or "")
     if entry.run:
         say_if_red({entry.title: jobs_directory() / entry.run})
+    if public and entry.run and (leak := leaks.warning(jobs_directory() / entry.run)):
+        say_warning(leak)
     job = launch.start_push(
-        name, repository, form, private=not public, branch=branch, message=message
+        name, repository, part, private=not public, branch=branch, message=message
     )
     result = None if detach else _wait(job, f"Pushing {entry.title} to {repository}")
     if result is not None and not as_json:
@@ -279,15 +315,7 @@ def push(
 
 def _wait(job: Job, title: str) -> dict[str, Any]:
     """The job's result, once it is done."""
-    try:
-        state = follow_job(job, title, _is_done)
-    except KeyboardInterrupt:
-        talk.print(
-            f"{job.id} keeps running. `luthier log -f {job.id}` follows it, `luthier stop"
-            f" {job.id}` stops it."
-        )
-        raise
-    return state.result if isinstance(state, Done) else {}
+    return follow_to_end(job, title)
 
 
 def _tell(job: Job | None, as_json: bool, detach: bool, result: dict[str, Any] | None) -> None:
@@ -298,10 +326,6 @@ def _tell(job: Job | None, as_json: bool, detach: bool, result: dict[str, Any] |
         write(job.id)
     else:
         write((result or {})["path"])
-
-
-def _is_done(state: object) -> bool:
-    return isinstance(state, Done)
 
 
 def _list(as_json: bool) -> None:

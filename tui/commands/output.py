@@ -137,9 +137,27 @@ def confirm(question: str, default: bool = False) -> None:
     click.confirm(visible(question), default=default, abort=True, err=True)
 
 
+def ask_for(question: str, default: Any, kind: click.ParamType[Any] | None = None) -> Any:
+    """What is typed, or the default on enter. On a terminal the question goes to stdout: only there
+    does Python read a line with readline, and two ways to read would each keep what is typed ahead.
+    """
+    visible_default = visible(default) if isinstance(default, str) else default
+    answer = click.prompt(
+        visible(question), default=visible_default, type=kind, err=not sys.stdout.isatty()
+    )
+    return default if answer == visible_default else answer
+
+
+def is_confirmed(question: str) -> bool:
+    """Whether the answer is yes."""
+    return click.confirm(visible(question), err=True)
+
+
 def choose(question: str, choices: Sequence[Word]) -> Word:
     """The one of `choices` that is typed."""
-    answer: Word = click.prompt(visible(question), type=click.Choice(choices), err=True)
+    answer: Word = click.prompt(
+        visible(question), type=click.Choice(choices), err=not sys.stdout.isatty()
+    )
     return answer
 
 

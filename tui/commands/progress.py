@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 
@@ -119,6 +120,20 @@ def follow_job(job: Job, title: str, until: Callable[[State], bool]) -> State:
             time.sleep(_TICK_SECONDS)
     say_done(title, duration(time.monotonic() - began))
     return state
+
+
+def follow_to_end(job: Job, title: str, after_interrupt: str = "") -> dict[str, Any]:
+    """The result of a job, once it is done. Whoever stops waiting (^C) reads that it keeps running,
+    and `after_interrupt`."""
+    try:
+        state = follow_job(job, title, lambda state: isinstance(state, Done))
+    except KeyboardInterrupt:
+        talk.print(
+            f"{job.id} keeps running. `luthier log -f {job.id}` follows it, `luthier stop"
+            f" {job.id}` stops it.{after_interrupt and ' '}{after_interrupt}"
+        )
+        raise
+    return dict(state.result) if isinstance(state, Done) else {}
 
 
 def ended_badly(job: Job, state: State) -> LuthierError:

@@ -12,6 +12,7 @@ from jobs import queue
 from jobs.luthier_error import LuthierError
 from jobs.state import Lost
 from tui.commands.output import confirm, examples, say_failure, talk, write
+from tui.completion.name_parameter import Name
 from workshop.job_list import ordinal
 
 _PLACES = ("first", "last", "up", "down", "before")
@@ -22,9 +23,9 @@ _PLACES = ("first", "last", "up", "down", "before")
         "luthier move captain first", "luthier move captain before parrot", "luthier runs --queue"
     )
 )
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", metavar="ID", type=Name("living job"))
 @click.argument("place", metavar="first|last|up|down|before", type=click.Choice(_PLACES))
-@click.argument("other_id", metavar="[OTHER]", required=False)
+@click.argument("other_id", metavar="[OTHER]", required=False, type=Name("living job"))
 def move(job_id: str, place: str, other_id: str | None) -> None:
     """Move a waiting job in the queue."""
     if (place == "before") != (other_id is not None):
@@ -35,7 +36,7 @@ def move(job_id: str, place: str, other_id: str | None) -> None:
 
 
 @click.command(epilog=examples("luthier edit captain", "luthier edit captain --from mine.toml"))
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", metavar="ID", type=Name("run"))
 @click.option(
     "--from",
     "source",
@@ -75,7 +76,7 @@ def edit(job_id: str, source: Path | None) -> None:
 
 
 @click.command(epilog=examples("luthier requeue", "luthier requeue captain"))
-@click.argument("job_ids", metavar="[ID...]", nargs=-1)
+@click.argument("job_ids", metavar="[ID...]", nargs=-1, type=Name("job"))
 def requeue(job_ids: tuple[str, ...]) -> None:
     """Queue the jobs again that were waiting when the machine went down, in their old order.
     Nothing starts by itself after a reboot."""

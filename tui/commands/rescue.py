@@ -8,13 +8,17 @@ from typing import Any
 
 import click
 
+from jobs.counting import counted
 from jobs.files import expanded
-from jobs.job import Job
+from jobs.job import Job, find
 from jobs.luthier_error import LuthierError
+from jobs.near import did_you_mean_file
 from jobs.spec import slug
-from jobs.state import Done
+from models.builtin import BUILTIN
+from models.registry import resolve
 from models.run_folder import RunFolder
 from serve.comparison.journal import Journal
+from tui.commands.asking_options import AskingLimits, asking_options
 from tui.commands.data import inspected, refuse
 from tui.commands.output import (
     examples,
@@ -25,10 +29,12 @@ from tui.commands.output import (
     say_warning,
     talk,
 )
-from tui.commands.progress import follow_job
+from tui.commands.progress import follow_to_end
 from tui.commands.rescue_report import beside_run
-from workshop.rescue.asking import spent_on, unanswered
-from workshop.rescue.budget import Ceiling, Tokens, most_tokens
+from tui.completion.name_parameter import Name
+from workshop.asking.asker import spent_on
+from workshop.asking.budget import Tokens, most_tokens
+from workshop.rescue.asking import unanswered
 from workshop.rescue.kept import ANSWERS_FILE, TERMS
 from workshop.rescue.launch import cache_of
 from workshop.rescue.launch import rescue as start_rescue
@@ -49,6 +55,7 @@ from workshop.rescue.questions import Question, file_hash, read_questions
     "address",
     required=True,
     metavar="NAME|URL",
+    type=Name("endpoint"),
     help="The endpoint: as `luthier endpoints` names it, or its address.",
 )
 @click.option("--key-env", default="", metavar="VARIABLE", help="The variable that holds the key.")
@@ -61,6 +68,7 @@ from workshop.rescue.questions import Question, file_hash, read_questions
 @click.option(
     "--data",
     metavar="FILE",
+    type=Name("data file", "recipe file"),
     help="Ask the held-out part of this training file (or recipe), split as training splits it.",
 )
 @click.option(
@@ -77,22 +85,21 @@ from workshop.rescue.questions import Question, file_hash, read_questions
 @click.option(
     "--endpoint-sampling", is_flag=True, help="Send no temperature: some models take none."
 )
-@click.option("--at-once", type=click.IntRange(1, 256), default=8, show_default=True)
+@asking_options
 @click.option(
-    "--tries",
-    type=click.IntRange(1, 50),
-    default=8,
-    show_default=True,
-    help="How often a question is asked before it counts as failed.",
+    "--train",
+    "base",
+    metavar="BASE",
+    default="",
+    type=Name("model"),
+    help="Then train this base model.",
 )
-@click.option("--timeout", type=click.FloatRange(1), default=300.0, show_default=True)
-@click.option("--max-cost", type=click.FloatRange(0), help="Stop before it costs more.")
-@click.option("--price-in", type=click.FloatRange(0), default=0.0, help="For a million tokens.")
-@click.option("--price-out", type=click.FloatRange(0), default=0.0, help="For a million tokens.")
-@click.option("--max-tokens-total", type=click.IntRange(1), help="Stop before it takes more.")
-@click.option("--train", "base", metavar="BASE", default="", help="Then train this base model.")
 @click.option(
-    "--beside", metavar="RUN", default="", help="Then report how near this run comes to MODEL."
+    "--beside",
+    metavar="RUN",
+    default="",
+    type=Name("run"),
+    help="Then report how near this run comes to MODEL.",
 )
 @click.option("--plan", "only_plan", is_flag=True, help="Show what it would ask and cost.")
 @click.option("--detach", is_flag=True, help="Do not wait: the job keeps running by itself.")
@@ -112,13 +119,7 @@ def rescue(
     max_tokens: int,
     seed: int | None,
     endpoint_sampling: bool,
-    at_once: int,
-    tries: int,
-    timeout: float,
-    max_cost: float | None,
-    price_in: float,
-    price_out: float,
-    max_tokens_total: int | None,
+    limits: AskingLimits,
     base: str,
     beside: str,
     only_plan: bool,
@@ -136,10 +137,9 @@ def rescue(
         raise click.UsageError("Give --prompts FILE, or --data FILE.")
     if every_part and data is None:
         raise click.UsageError("--all is for --data; all of --prompts is asked anyway.")
-    if max_cost is not None and not (price_in or price_out):
-        raise click.UsageError("--max-cost needs --price-in and --price-out, for a million tokens.")
     if detach and beside:
         raise click.UsageError("--beside waits for the answers: leave --detach out.")
+    _check_names(base, beside)
     file = expanded(str(prompts or data)).absolute()
     questions = _questions(file, prompts is None, every_part, base, limit)
     order = Order(
@@ -152,10 +152,11 @@ def rescue(
         key_env=key_env,
         key_file=key_file and str(expanded(key_file).absolute()),
         sampling=Sampling(max_tokens, None if endpoint_sampling else temperature, top_p, seed),
-        at_once=at_once,
-        tries=tries,
-        timeout=timeout,
-        ceiling=Ceiling(price_in, price_out, max_cost, max_tokens_total),
+        at_once=limits.at_once,
+        tries=limits.tries,
+        timeout=limits.timeout,
+        per_minute=limits.per_minute,
+        ceiling=limits.ceiling,
         base=base,
     )
     base_url = order.endpoint().base_url
@@ -178,11 +179,22 @@ def rescue(
         _tell(order, result)
 
 
+def _check_names(base: str, beside: str) -> None:
+    """LuthierError for a model or a run that is not here: else it would be missed only once all
+    answers are paid for."""
+    if base and base != BUILTIN:
+        resolve(base)
+    if beside:
+        find(beside, "run")
+
+
 def _questions(
     file: Path, is_data: bool, every_part: bool, base: str, limit: int | None
 ) -> list[Question]:
     if not file.exists():
-        raise LuthierError("No such file", f"{file} is not there.", "Check the path.")
+        raise LuthierError(
+            "No such file", f"{file} is not there.", f"{did_you_mean_file(file)}Check the path."
+        )
     if not is_data:
         return read_questions([file], limit)
     is_recipe = file.suffix == ".toml"
@@ -200,13 +212,10 @@ def _planned(order: Order, base_url: str, questions: list[Question]) -> dict[str
     cache = cache_of(order.model, base_url)
     journal = Journal(cache)
 
-    def key(question: Question) -> str:
-        return order.key(question, base_url)
-
-    missing = unanswered(questions, key, journal)
+    missing = unanswered(order, base_url, questions, journal)
     spent, most = Tokens(), Tokens()
     for question in questions:
-        spent = spent.plus(spent_on(journal.found.get(key(question))))
+        spent = spent.plus(spent_on(journal.found.get(order.key(question, base_url))))
     for question in missing:
         most = most.plus(most_tokens(question.messages, question.tools, order.sampling.max_tokens))
     return {
@@ -228,7 +237,7 @@ def _show_plan(order: Order, plan: dict[str, Any], as_json: bool) -> None:
         return
     unanswered_count = plan["questions"] - plan["answered"]
     talk.print(
-        f"{plan['questions']:,} questions for {order.model} at {plan['endpoint']};"
+        f"{counted(plan['questions'], 'question')} for {order.model} at {plan['endpoint']};"
         f" {plan['answered']:,} are answered already."
     )
     cost = f", a cost of {plan['most_cost']:g}" if plan["most_cost"] else ""
@@ -242,15 +251,7 @@ def _show_plan(order: Order, plan: dict[str, Any], as_json: bool) -> None:
 
 
 def _followed(job: Job, order: Order) -> dict[str, Any]:
-    try:
-        state = follow_job(job, f"Asking {order.model}", lambda state: isinstance(state, Done))
-    except KeyboardInterrupt:
-        talk.print(
-            f"{job.id} keeps running. `luthier log -f {job.id}` follows it, `luthier stop {job.id}`"
-            " stops it."
-        )
-        raise
-    return dict(state.result) if isinstance(state, Done) else {}
+    return follow_to_end(job, f"Asking {order.model}")
 
 
 def _tell(order: Order, result: dict[str, Any]) -> None:
@@ -269,7 +270,9 @@ def _tell(order: Order, result: dict[str, Any]) -> None:
             f"{result['refused'] + result['failed']:,} questions have no answer:"
             f" {result['first_failure']}. The same command asks them again."
         )
-    say_aside(f"  {result['rows']:,} rows: {order.out}/{ANSWERS_FILE}; its card: README.md")
+    say_aside(
+        f"  {counted(result['rows'], 'row')}: {order.out}/{ANSWERS_FILE}; its card: README.md"
+    )
     if result["run"]:
         run = result["run"]
         say_done(f"{run} trains {order.base} on them")

@@ -26,6 +26,7 @@ from tui.commands.output import (
     write,
     write_log,
 )
+from tui.completion.name_parameter import Name
 from tui.shared.glyphs import glyphs
 from workshop import number_format
 from workshop.job_list import JobRow, read_rows, waiting_text
@@ -85,7 +86,7 @@ def runs(every: bool, only_queue: bool, as_json: bool) -> None:
         "luthier log --events captain | jq .kind",
     )
 )
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", metavar="ID", type=Name("job"))
 @click.option(
     "-f",
     "--follow",
@@ -130,7 +131,7 @@ def log(
 
 
 @click.command(epilog=examples("luthier stop captain", "luthier stop --now captain parrot"))
-@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=Name("living job"))
 @click.option("--now", is_flag=True, help="Stop at once: anything not saved is lost.")
 def stop(job_ids: tuple[str, ...], now: bool) -> None:
     """Stop jobs and wait until they have ended. A run saves a checkpoint first; a second stop ends
@@ -142,7 +143,7 @@ def stop(job_ids: tuple[str, ...], now: bool) -> None:
 @click.command(
     epilog=examples("luthier remove captain", "luthier remove --yes captain-7f3a parrot-11aa")
 )
-@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=Name("job"))
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def remove(job_ids: tuple[str, ...], yes: bool) -> None:
     """Delete jobs' folders with everything in them. Waiting jobs leave the queue; a job that is

@@ -32,6 +32,7 @@ from tui.commands.output import (
     out,
     plain_table,
     print_json,
+    print_lines,
     say_aside,
     say_done,
     say_warning,
@@ -41,6 +42,7 @@ from tui.commands.output import (
 )
 from tui.commands.progress import follow_job
 from tui.commands.runs import stop_and_wait
+from tui.completion.name_parameter import Name
 from tui.serve.server_plan import NOTICED, command_line, rows
 from tui.serve.server_plan import as_json as plan_as_json
 from workshop.number_format import age
@@ -49,8 +51,12 @@ from workshop.servers import add_adapters, once_started, running_or_starting
 
 
 @click.command(epilog=examples("luthier serve captain", "luthier serve --model builtin"))
-@click.argument("runs", nargs=-1, metavar="[RUN]...")
-@click.option("--model", help="The base model: a name or a folder. Not needed if you name runs.")
+@click.argument("runs", nargs=-1, metavar="[RUN]...", type=Name("run"))
+@click.option(
+    "--model",
+    type=Name("model"),
+    help="The base model: a name or a folder. Not needed if you name runs.",
+)
 @click.option(
     "--adapter",
     "adapter_entries",
@@ -252,22 +258,23 @@ def status(as_json: bool) -> None:
     if not living:
         talk.print("No server is running. `luthier serve RUN` starts one.")
         return
-    table = plain_table("id", "state", "address", "models", "age")
+    addresses, models = [], []
     for job in living:
         ready_server = ready.get(job.id)
-        names = ", ".join(entry.id for entry in ready_server.models) if ready_server else ""
-        table.add_row(
-            job.id,
-            word(job.state()),
-            ready_server.base_url if ready_server else "",
-            names,
-            age(job.created),
-        )
-    out.print(table)
+        addresses.append(ready_server.base_url if ready_server else "")
+        models.append(", ".join(entry.id for entry in ready_server.models) if ready_server else "")
+    columns = (
+        ("id", [job.id for job in living]),
+        ("state", [word(job.state()) for job in living]),
+        ("address", addresses),
+        ("models", models),
+        ("age", [age(job.created) for job in living]),
+    )
+    print_lines(columns, "models")
 
 
 @server.command(epilog=examples("luthier server stop"))
-@click.argument("job_id", metavar="[ID]", required=False)
+@click.argument("job_id", metavar="[ID]", required=False, type=Name("server"))
 @click.option("--now", is_flag=True, help="Stop at once, without finishing its answers.")
 def stop(job_id: str | None, now: bool) -> None:
     """Stop a server (the only one, if no ID is given)."""

@@ -16,6 +16,7 @@ from trainer.plan.plan import Plan
 from trainer.recipe import short_value
 from trainer.sweep import Sweep, find_sweep, sweeps
 from tui.commands.output import examples, json_option, out, plain_table, print_json, styled, talk
+from tui.completion.name_parameter import Name
 from tui.shared.glyphs import glyphs
 from workshop.number_format import age, duration
 from workshop.number_format import loss as loss_text
@@ -24,7 +25,7 @@ _WIDE = 100  # columns of a terminal that has room for the runs' names
 
 
 @click.command(epilog=examples("luthier sweep", "luthier sweep captain"))
-@click.argument("sweep_id", metavar="[SWEEP]", required=False)
+@click.argument("sweep_id", metavar="[SWEEP]", required=False, type=Name("sweep"))
 @json_option
 def sweep(sweep_id: str | None, as_json: bool) -> None:
     """Compare the runs of a sweep: what varies, losses, metrics and time. Without SWEEP, list the

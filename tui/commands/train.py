@@ -12,6 +12,7 @@ from typing import Any
 import click
 from rich.text import Text
 
+from jobs.counting import counted
 from jobs.event_kinds import Waiting, newest
 from jobs.giving_way import SETTING
 from jobs.job import Job, find
@@ -47,9 +48,10 @@ from tui.commands.output import (
     talk,
     write,
 )
-from tui.commands.progress import follow_job
+from tui.commands.progress import follow_job, follow_to_end
 from tui.commands.serve import follow_start, merge_first
 from tui.commands.sweep import show_sweep, sweep_json
+from tui.completion.name_parameter import Name
 from tui.runs import memory_text, plan_text
 from tui.runs.memory_text import Line
 from tui.serve.future_server import beyond_server, future_server, show_future_server
@@ -63,14 +65,17 @@ from workshop.servers import LOCALHOST, once_ready, once_started, server_of
 
 _ASK_SECONDS = 5.0
 _model_option = click.option(
-    "--model", metavar="MODEL", help="For a data file: the base model. Default: builtin."
+    "--model",
+    metavar="MODEL",
+    type=Name("model"),
+    help="For a data file: the base model. Default: builtin.",
 )
 
 
 @click.command(
     epilog=examples("luthier plan mine.toml", "luthier plan mine.jsonl --save mine.toml")
 )
-@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("recipe", type=Name("recipe file", "data file", as_path=True))
 @_model_option
 @click.option(
     "--save",
@@ -149,9 +154,11 @@ def plan(
 
 
 @click.command(epilog=examples("luthier train mine.jsonl --follow", "luthier train mine.toml"))
-@click.argument("recipe", type=click.Path(path_type=Path), required=False)
+@click.argument("recipe", type=Name("recipe file", "data file", as_path=True), required=False)
 @_model_option
-@click.option("--again", metavar="ID", help="Repeat an earlier run from its frozen recipe.")
+@click.option(
+    "--again", metavar="ID", type=Name("run"), help="Repeat an earlier run from its frozen recipe."
+)
 @click.option(
     "--follow", is_flag=True, help="Stay and show the progress. Ctrl-C leaves; the run keeps going."
 )
@@ -363,16 +370,8 @@ def _tell_started(started: list[Job], sweep: str | None, as_json: bool) -> None:
 
 
 def _follow(job: Job) -> None:
-    try:
-        state = follow_job(job, f"Training {job.spec.name}", lambda state: isinstance(state, Done))
-    except KeyboardInterrupt:
-        talk.print(
-            f"{job.id} keeps running. `luthier log -f {job.id}` follows it, `luthier stop"
-            f" {job.id}` stops it."
-        )
-        raise
-    if isinstance(state, Done):
-        talk.print(f"  {outcome_text(state.result)}; serve it: luthier serve {job.id}")
+    result = follow_to_end(job, f"Training {job.spec.name}")
+    talk.print(f"  {outcome_text(result)}; serve it: luthier serve {job.id}")
 
 
 def outcome_text(result: dict[str, Any]) -> str:
@@ -383,7 +382,8 @@ def outcome_text(result: dict[str, Any]) -> str:
         if result.get(key) is not None
     ]
     seconds = duration(float(result.get("seconds", 0)))
-    return f"{', '.join(losses)} after {result.get('steps')} steps in {seconds}".strip()
+    steps = counted(result.get("steps") or 0, "step")
+    return f"{', '.join(losses)} after {steps} in {seconds}".strip()
 
 
 def prepare_model(recipe: Recipe) -> None:
@@ -399,6 +399,7 @@ def show_plan(run_plan: Plan) -> None:
         "model": styled(
             "$model [dim]$directory[/]", model=run_plan.model, directory=run_plan.model_directory
         ),
+        **({"objective": learned} if (learned := plan_text.objective(run_plan)) else {}),
         "data": plan_text.data(run_plan),
         **{
             f"format{'' if number == 0 else f' {number + 1}'}": _format(reading)
@@ -421,7 +422,8 @@ def show_plan(run_plan: Plan) -> None:
     _show("before you start", memory_text.warnings(run_plan))
     _show(memory_text.TITLE, memory_text.parts(run_plan, card()))
     _show("why", memory_text.reasons(run_plan))
-    _show("tried", memory_text.choices(run_plan))
+    _show(memory_text.trials_title(run_plan), memory_text.trials(run_plan))
+    _show("predicted", memory_text.choices(run_plan))
     policies = plain_table("policy", "choice", "met", "what it is about")
     for policy in run_plan.policies:
         choice = Text(policy["choice"], "bold" if policy["changed"] else "")

@@ -58,6 +58,8 @@ class CompareForm(FormModal):
         yield Field("limit", "only the first", placeholder="all prompts")
         yield Field("tokens", "longest answer", "512")
         yield Field("judge", "judge", placeholder="none; or MODEL@URL, MODEL@ENDPOINT")
+        yield Field("by", "slice by", placeholder="no column; or several, with commas")
+        yield Field("noise", "another seed", placeholder="none; or a run that differs by its seed")
 
     def submit(self) -> None:
         limit = (
@@ -80,6 +82,8 @@ class CompareForm(FormModal):
             None if limit is None else int(limit),
             max_tokens=int(tokens),
             judge=self.field("judge").value,
+            by=[name.strip() for name in self.field("by").value.split(",") if name.strip()],
+            noise=self.field("noise").value,
         )
 
         def start() -> None:

@@ -55,6 +55,13 @@ REPORT: list[Action] = [
         call="turn(-1)",
     ),
     Action(
+        "report.flip",
+        "next flip",
+        "Go to the next prompt that flipped: its result changed, not only its look.",
+        "n",
+        footer=True,
+    ),
+    Action(
         "report.differences",
         "differences",
         "Mark the words of each answer that the base model's has not, or no longer.",
@@ -69,9 +76,23 @@ REPORT: list[Action] = [
         footer=True,
     ),
     Action(
+        "report.chat",
+        "chat",
+        "Open this prompt in the chat, base beside tuned; the others follow one by one.",
+        "a",
+        footer=True,
+    ),
+    Action(
+        "report.again",
+        "guard again",
+        "Ask base and tuned all probes again, in a job of its own.",
+        "G",
+        footer=True,
+    ),
+    Action(
         "report.copy",
         "copy path",
-        "Copy the path of the report, which is there as Markdown, HTML and JSON.",
+        "Copy the path of the report. A comparison's is there as HTML and JSON, too.",
         "c",
     ),
 ]

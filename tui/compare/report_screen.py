@@ -1,4 +1,5 @@
-"""A comparison's report: a prompt at a time with all answers side by side, or all figures."""
+"""The report of a comparison or a guard: a prompt at a time with all answers side by side, or all
+figures."""
 
 from __future__ import annotations
 
@@ -12,12 +13,16 @@ from textual.events import Resize
 from textual.widget import Widget
 
 from jobs.job import Job
+from models.runs import Run
+from serve.replay import Script, ScriptTurn
 from tui import key_bindings
 from tui.compare.report_text import answer_columns, figures_text, question_text
 from tui.shared.action import Handler, Place
+from tui.shared.job_actions import start_guard
 from tui.shared.screen import LuthierScreen
 from tui.shared.steady_text import SteadyText
 from tui.shared.text_pane import TextPane
+from workshop.chat.replay import Replay
 from workshop.comparison.reports import REPORT_MARKDOWN, Report
 
 _LEAST = 22  # cells of a column; with less room answers stand below each other
@@ -29,16 +34,25 @@ class ReportScreen(LuthierScreen):
     BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("report")
     AUTO_FOCUS = "TextPane"
 
-    def __init__(self, job: Job, report: Report) -> None:
+    def __init__(self, job: Job, report: Report, guarded: Run | None = None) -> None:
+        """`guarded` is the run of a guard, whose figures come first and whose prompts are its
+        flips."""
         super().__init__()
-        self.job, self.report = job, report
+        self.job, self.report, self.guarded = job, report, guarded
         self.index = 0
-        self.with_differences = self.with_figures = False
+        self.with_differences = False
+        self.with_figures = guarded is not None
         has_several = len(report.questions) > 1
         self.handlers = {
             "turn": Handler(self._turn, lambda: has_several and not self.with_figures),
+            "flip": Handler(
+                self._next_flip,
+                lambda: not self.with_figures and any(q.flipped for q in report.questions),
+            ),
             "differences": Handler(self._mark_differences, lambda: not self.with_figures),
-            "figures": Handler(self._turn_over),
+            "figures": Handler(self._turn_over, lambda: bool(report.questions)),
+            "chat": Handler(self._chat, lambda: self.guarded is not None and not self.with_figures),
+            "again": Handler(self._guard_again, lambda: self.guarded is not None),
             "copy": Handler(self._copy),
         }
 
@@ -73,6 +87,12 @@ class ReportScreen(LuthierScreen):
         self.query_one(TextPane).scroll_home(animate=False)
         self.show()
 
+    def _next_flip(self) -> None:
+        """The next prompt whose result has changed, around the end."""
+        questions = self.report.questions
+        steps = range(1, len(questions) + 1)
+        self._turn(next(s for s in steps if questions[(self.index + s) % len(questions)].flipped))
+
     def _mark_differences(self) -> None:
         self.with_differences = not self.with_differences
         self.show()
@@ -81,6 +101,20 @@ class ReportScreen(LuthierScreen):
         self.with_figures = not self.with_figures
         self.query_one(TextPane).scroll_home(animate=False)
         self.show()
+
+    async def _chat(self) -> None:
+        """Go through the prompts in the chat, from this one on."""
+        assert self.guarded is not None
+        scripts: list[Script] = [
+            (ScriptTurn(({"role": "user", "content": question.text},)),)
+            for question in self.report.questions
+        ]
+        replay = Replay(f"flips of {self.guarded.name}", scripts, self.index)
+        await self.app.journey.chat_with(self.guarded.job, replay)
+
+    def _guard_again(self) -> None:
+        if self.guarded is not None:
+            start_guard(self, self.guarded, self.job)
 
     def _copy(self) -> None:
         path = self.job.directory / REPORT_MARKDOWN

@@ -9,20 +9,25 @@ from tui.shared.word_diff import marked
 from workshop.comparison.reports import Answer, Question, Report
 
 _MUTED = "$foreground-muted"
-_GAP = 3
+_GAPS = (3, 2)  # cells between columns: narrower where that makes them fit
+_COLOURS = {"red certificate": "$error", "red": "$error", "amber": "$warning"}
 _SHORTEST = 12  # cells that a column is cut to
 
 
 def figures_text(report: Report, width: int) -> Content:
     """Every table with its note, then what was compared."""
     parts: list[Content] = []
+    if report.in_short:
+        parts.append(Content.styled("In short", "bold"))
+        parts += [Content.assemble(("· ", _MUTED), line) for line in report.in_short]
+        parts.append(Content(""))
     for title, table, note in report.tables:
         parts += [Content.styled(title, "bold"), *_table_lines(table, width)]
         if note:
             parts.append(Content.styled(note, _MUTED))
         parts.append(Content(""))
     for name, value in report.facts:
-        colour = "$error" if name == "red certificate" else _MUTED
+        colour = _COLOURS.get(name, _MUTED)
         parts.append(Content.assemble((f"{name}  ", colour), value))
     return Content("\n").join(parts)
 
@@ -31,14 +36,16 @@ def _table_lines(table: Table, width: int) -> list[Content]:
     """The columns side by side, the longest cut where that makes them fit; else each row as names
     and values below each other."""
     widths = [max(len(row[index]) for row in table) for index in range(len(table[0]))]
-    excess = sum(widths) + _GAP * (len(widths) - 1) - width
+    room = width - sum(widths)
+    gap = next((gap for gap in _GAPS if gap * (len(widths) - 1) <= room), _GAPS[0])
+    excess = gap * (len(widths) - 1) - room
     longest = widths.index(max(widths))
     heading, *rows = table
     if excess > 0 and widths[longest] - excess >= max(_SHORTEST, len(heading[longest])):
         widths[longest] -= excess
         excess = 0
     if excess <= 0:
-        lines = [_table_line(row, widths) for row in table]
+        lines = [_table_line(row, widths, gap) for row in table]
         return [lines[0].stylize(_MUTED), *lines[1:]]
     title_width = max(map(len, heading))
     return [
@@ -48,21 +55,25 @@ def _table_lines(table: Table, width: int) -> list[Content]:
     ]
 
 
-def _table_line(row: list[str], widths: list[int]) -> Content:
+def _table_line(row: list[str], widths: list[int], gap: int) -> Content:
     pairs = zip(row, widths, strict=True)
     cells = [Content(cell).truncate(width, ellipsis=True) for cell, width in pairs]
     padded = [
         cell.pad_right(max(0, width - cell.cell_length))
         for cell, width in zip(cells, widths, strict=True)
     ]
-    return Content(" " * _GAP).join(padded)
+    return Content(" " * gap).join(padded)
 
 
 def question_text(question: Question, number: int, count: int) -> Content:
     """Which prompt it is, and what was asked."""
     head = Content.styled(f"prompt {number} of {count}", _MUTED)
     before = [Content.styled(question.history, _MUTED)] if question.history else []
-    return Content("\n").join([head, *before, Content.styled(question.text, "bold")])
+    lines = [head, *before, Content.styled(question.text, "bold")]
+    if question.changes:
+        flipped = [("flipped  ", "bold $warning")] if question.flipped else []
+        lines.append(Content.assemble(*flipped, (" · ".join(question.changes), _MUTED)))
+    return Content("\n").join(lines)
 
 
 def answer_columns(question: Question, with_differences: bool) -> list[Content]:

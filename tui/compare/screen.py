@@ -9,9 +9,11 @@ from textual import on
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.events import Resize
 from textual.widget import Widget
 from textual.widgets import OptionList
 
+from jobs.counting import counted
 from jobs.foreign_json import Damaged
 from jobs.home import jobs_directory
 from jobs.job import Job
@@ -75,6 +77,10 @@ class CompareScreen(LuthierScreen):
             yield TextPane()
 
     # What is shown
+
+    def on_resize(self, event: Resize) -> None:
+        super().on_resize(event)
+        self.call_after_refresh(self._show_report)
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
         comparisons = self.comparisons
@@ -229,7 +235,7 @@ def _short(run: str) -> str:
 
 def _questions(row: JobRow) -> Content:
     count = row.state.result.get("questions") if isinstance(row.state, Done) else None
-    return Content.styled(f"{count} prompts" if isinstance(count, int) else "", _MUTED)
+    return Content.styled(counted(count, "prompt") if isinstance(count, int) else "", _MUTED)
 
 
 def _state_text(row: JobRow) -> Content:

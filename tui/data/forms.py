@@ -2,46 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, get_args
 
 from textual.app import ComposeResult
 from textual.content import Content
-from textual.suggester import Suggester, SuggestFromList
+from textual.suggester import SuggestFromList
 from textual.widgets import Input
 
 from jobs.files import expanded
 from tui.shared.form import Field, FormModal, JobStarted
 from tui.shared.key_line import KeyHint
+from tui.shared.path_suggester import PathSuggester
 
 if TYPE_CHECKING:
     from trainer.data.formats import Mapping
     from trainer.recipe import Recipe
-
-
-class PathSuggester(Suggester):
-    """The rest of the first path that begins like this, folders with a slash; the right arrow takes
-    it."""
-
-    def __init__(self) -> None:
-        super().__init__(use_cache=False, case_sensitive=True)
-
-    async def get_suggestion(self, value: str) -> str | None:
-        folder, _, begun = value.rpartition("/")
-        where = expanded(f"{folder}/" if "/" in value else ".")
-        try:
-            names = sorted(
-                entry.name + "/" * entry.is_dir()
-                for entry in os.scandir(where)
-                if entry.name.startswith(begun)
-            )
-        except OSError:
-            return None
-        visible = [name for name in names if begun.startswith(".") or not name.startswith(".")]
-        if not begun or not visible:
-            return None
-        return value[: len(value) - len(begun)] + visible[0]
 
 
 class LookModal(FormModal):

@@ -13,12 +13,20 @@ DATA: list[Action] = [
         footer=True,
     ),
     Action(
+        "data.make",
+        "make",
+        "Make conversations from documents: a book, a page, a PDF, subtitles or a transcript.",
+        "m",
+        call="do('make')",
+    ),
+    Action(
         "data.read",
         "read",
         "Read the row's sample on the whole screen. esc returns to the ledger.",
         "enter",
         footer=True,
     ),
+    Action("data.train", "train", "Plan a run on this data.", "t", footer=True, call="do('train')"),
     Action(
         "data.filter",
         "filter",

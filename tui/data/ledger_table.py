@@ -36,6 +36,7 @@ class LedgerTable(ScrollView, can_focus=True, inherit_bindings=False):
         overflow-x: hidden;
         .ledger--cursor { background: $panel; color: $foreground; text-style: bold; }
         .ledger--cursor-blurred { background: $surface; }
+        &:ansi .ledger--cursor { color: ansi_bright_white; background: ansi_blue; }
     }
     """
     cursor: reactive[int] = reactive(0)
@@ -83,7 +84,7 @@ class LedgerTable(ScrollView, can_focus=True, inherit_bindings=False):
         return self._ledger.entry(self._places[self.cursor])
 
     def render_line(self, y: int) -> Strip:
-        number, width = y + round(self.scroll_offset.y), self.size.width
+        number, width = y + round(self.scroll_offset.y), self.scrollable_content_region.width
         if self._ledger is None or number >= len(self._places):
             return Strip.blank(width, self.rich_style)
         line = ledger_line(self._ledger.entry(self._places[number]), width - 1, self._many_files)

@@ -131,7 +131,7 @@ def _lengths(lengths: Lengths, context: int, width: int) -> list[Content]:
     step, most = lengths.width * joined, max(counts)
     room = max(4, width - 8 - 8)
     marked = False
-    lines = [_title("tokens a sample")]
+    lines = [_title("tokens per sample")]
     for bucket, count in enumerate(counts):
         if not marked and bucket * step >= context:
             lines.append(_context_line(context, width))

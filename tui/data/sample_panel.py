@@ -32,7 +32,7 @@ class SamplePanel(Vertical):
 
     def compose(self) -> ComposeResult:
         yield TokenView()
-        yield Static(_legend(), id="sample-legend")
+        yield Static(legend(), id="sample-legend")
 
     def show(self, inspection: Inspection | None, entry: Entry | None) -> None:
         self._inspection, self._entry, self._number = inspection, entry, 0
@@ -40,8 +40,8 @@ class SamplePanel(Vertical):
 
     def turn(self, step: int) -> None:
         """To another sample of the same row."""
-        if self._entry is not None and self._entry.samples:
-            self._number = (self._number + step) % len(self._entry.samples)
+        if sides := self._sides():
+            self._number = (self._number + step) % len(sides)
             self._redraw()
 
     def switch_ids(self) -> None:
@@ -71,9 +71,15 @@ class SamplePanel(Vertical):
         return json.dumps(record, ensure_ascii=False)
 
     def _sample(self) -> StoredSample | None:
-        if self._inspection is None or self._entry is None or not self._entry.samples:
-            return None
-        return self._inspection.sample(self._entry.samples[self._number])
+        sides = self._sides()
+        return sides[self._number][1] if sides else None
+
+    def _sides(self) -> list[tuple[str, StoredSample]]:
+        """The samples of the row, both sides of a pair by themselves."""
+        if self._inspection is None or self._entry is None:
+            return []
+        samples = map(self._inspection.sample, self._entry.samples)
+        return [side for sample in samples for side in sample.sides]
 
     def _redraw(self) -> None:
         sample, entry, view = self._sample(), self._entry, self.query_one(TokenView)
@@ -97,12 +103,11 @@ class SamplePanel(Vertical):
         else:
             tokens = tokens_of(sample, self._inspection.vocabulary)
             trained = sum(token.kind != "untrained" for token in tokens)
-            which = (
-                f", sample {self._number + 1} of {len(entry.samples)}"
-                if len(entry.samples) > 1
-                else ""
-            )
-            heldout = "   held out" if entry.samples[self._number].startswith("heldout") else ""
+            sides = self._sides()
+            which = f", sample {self._number + 1} of {len(sides)}" if len(sides) > 1 else ""
+            if sides[self._number][0]:
+                which += f", the {sides[self._number][0]}"
+            heldout = "   held out" if entry.samples[0].startswith("heldout") else ""
             share = f"   {trained:,} of {len(tokens):,} tokens trained".replace(",", " ")
             reasons = f": {', '.join(entry.reasons)}" if entry.reasons else ""
             self.border_title = Content.assemble(
@@ -111,13 +116,15 @@ class SamplePanel(Vertical):
             view.show(tokens)
 
 
-def _legend() -> Content:
+def legend() -> Content:
+    """What the signs and colours of a sample mean."""
     signs = glyphs()
     return Content.assemble(
         ("not trained", "$foreground-muted"),
         "   ",
         (signs.trained_start, "bold $primary"),
         ("trained", "bold underline $success"),
+        "   ",
         ("stop token", "bold reverse $success"),
         (signs.stop, "bold $primary"),
         "   ",

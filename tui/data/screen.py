@@ -34,10 +34,11 @@ from trainer.data.ledger import Entry
 from trainer.launch import frozen_recipe
 from tui import key_bindings
 from tui.data.ledger_table import LedgerTable, ledger_titles
+from tui.data.making_line import MakingLine
 from tui.data.overview import DataOverview
 from tui.data.sample_panel import SamplePanel
 from tui.data.token_view import TokenView
-from tui.shared.action import Place
+from tui.shared.action import Handler, Place
 from tui.shared.glyphs import glyphs
 from tui.shared.screen import LuthierScreen
 from tui.shared.state_label import bar, state_content
@@ -72,9 +73,17 @@ class DataScreen(LuthierScreen):
         self._phase, self._share = "", 0
         self._has_ended = False
         self._timer: Timer | None = None
+        self.handlers = {
+            "make": Handler(lambda: self.query_one(MakingLine).begin()),
+            "train": Handler(
+                lambda: self.app.journey.plan_inspected(self.job),
+                lambda: self.job is not None and not isinstance(self.state, Failed),
+            ),
+        }
 
     def compose_body(self) -> Iterable[Widget]:
         with Vertical(id="data"):
+            yield MakingLine(self._started)
             yield Static(id="data-title")
             yield Static(id="data-format")
             with Horizontal(id="data-body"):
@@ -108,6 +117,7 @@ class DataScreen(LuthierScreen):
     # Which look is shown
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
+        self.query_one(MakingLine).jobs_changed(rows)
         looks = [row for row in rows if row.kind == "inspect"]
         row_of_look = next(
             (row for row in looks if self.job is not None and row.id == self.job.id), None
@@ -227,7 +237,8 @@ class DataScreen(LuthierScreen):
             case "propose":
                 return bool(self.proposals) and not self.has_class("-reading")
             case "stop":
-                return isinstance(self.state, Alive)
+                is_making = self.query_one(MakingLine).job is not None
+                return is_making or isinstance(self.state, Alive)
             case "error":
                 return isinstance(self.state, Failed) or (
                     self.inspection is not None and self.inspection.summary.error is not None
@@ -303,9 +314,12 @@ class DataScreen(LuthierScreen):
         """Nothing is lost by it, so that it is not asked about."""
         from jobs.job import stop
 
-        if self.job is not None:
+        making = self.query_one(MakingLine).job
+        if self.job is not None and isinstance(self.state, Alive):
             stop(self.job)
-            self.app.read_jobs()
+        elif making is not None:
+            stop(making)
+        self.app.read_jobs()
 
     def action_error(self) -> None:
         refusal = self.inspection.summary.error if self.inspection is not None else None
@@ -371,7 +385,8 @@ def _in_place_of_rows(
         case None:
             return Content.from_markup(
                 "No data has been looked at yet.\n\n[$primary]n[/] looks at a file, a folder or a"
-                " recipe   [$primary]?[/] tells more"
+                " recipe   [$primary]?[/] shows all keys"
+                "\n[$primary]m[/] makes conversations from a book, a page or a transcript"
             )
         case Failed(title=title, message=message, hint=hint):
             refusal = Content.assemble(

@@ -51,6 +51,14 @@ class TokenView(LogKeys, can_focus=True):
         self._lay_out()
         self.scroll_home(animate=False)
 
+    @property
+    def first_trained(self) -> int:
+        """The first line with something that is trained, 0 if there is none."""
+        lines = enumerate(self._lines)
+        return next(
+            (number for number, runs in lines if any(kind == "trained" for _, kind in runs)), 0
+        )
+
     def watch_ids(self) -> None:
         self._lay_out()
         self.scroll_home(animate=False)

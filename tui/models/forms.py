@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
@@ -102,7 +103,8 @@ class ExportModal(ModelForm):
             yield Label("as")
             kinds = [
                 ("safetensors with a model card", ""),
-                *((f"GGUF, {kind}", kind) for kind in ("bf16", "f16", "q8_0")),
+                *((f"GGUF, {kind}", f"gguf:{kind}") for kind in ("bf16", "q8_0", "q4_0", "q4_k_m")),
+                *((f"{kind.upper()} for vLLM", kind) for kind in ("fp8", "int8", "awq")),
             ]
             yield Select(kinds, value="", allow_blank=False, compact=True)
 
@@ -114,14 +116,16 @@ class ExportModal(ModelForm):
         kind = str(self.query_one(Select).value)
 
         def start() -> Job:
-            from models.export.launch import start_export, start_gguf
+            from models.export.formats import form_named
+            from models.export.launch import start_conversion, start_export
 
             path = expanded(out).absolute()
-            return (
-                start_gguf(self.model, path.with_suffix(".gguf"), kind)
-                if kind
-                else start_export(self.model, path)
-            )
+            if not kind:
+                return start_export(self.model, path)
+            form = form_named(kind)
+            if form.family == "gguf":
+                path = path.with_suffix(".gguf")
+            return start_conversion(self.model, path, form)
 
         self.begin(start, "Reading the model.")
 
@@ -129,9 +133,12 @@ class ExportModal(ModelForm):
 class PushModal(ModelForm):
     heading: ClassVar[str] = "Push to the hub"
 
-    def __init__(self, name: str, title: str, warning: Content | None = None) -> None:
+    def __init__(
+        self, name: str, title: str, warning: Content | None = None, leak: str = ""
+    ) -> None:
+        """`leak` is what must be known before everybody may see it."""
         super().__init__()
-        self.model, self.title_of_model, self.warning = name, title, warning
+        self.model, self.title_of_model, self.warning, self.leak = name, title, warning, leak
 
     def compose_fields(self) -> ComposeResult:
         if self.warning is not None:
@@ -145,7 +152,15 @@ class PushModal(ModelForm):
                 allow_blank=False,
                 compact=True,
             )
+        leak = Label(Content.styled(self.leak, "$warning"), id="leak")
+        leak.display = False
+        yield leak
         yield Field("branch", "branch", placeholder="main")
+
+    @on(Select.Changed)
+    def _warn_of_leak(self) -> None:
+        is_public = self.query_one(Select).value is False
+        self.query_one("#leak").display = is_public and bool(self.leak)
 
     def submit(self) -> None:
         repository = self.field("repository").value

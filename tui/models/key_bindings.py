@@ -38,6 +38,12 @@ MODELS: list[Action] = [
     ),
     Action("models.export", "export", "Export the model to a folder, with a model card.", "x"),
     Action(
+        "models.certify_export",
+        "certify export",
+        "Certify that an export of the model, or a server that has it, is still what was trained.",
+        "X",
+    ),
+    Action(
         "models.push",
         "push",
         "Push the model to the hub, with a model card. The repository is private unless you make"

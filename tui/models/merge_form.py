@@ -63,7 +63,8 @@ class MergeModal(ModelForm):
         from models.merge.plan import DTYPES
 
         entry = self.entry
-        yield Label(Content.assemble((entry.title, "bold"), f" into {entry.base}"), classes="field")
+        models = Content.assemble((entry.title, "bold"), f" into {entry.base}")
+        yield Label(models, classes="form-text")
         if entry.run:
             yield Field(
                 "name", "name", placeholder=f"none: it stays with its run, as {entry.title}/merged"
@@ -72,16 +73,16 @@ class MergeModal(ModelForm):
             yield Field("name", "name", value=f"{entry.title}-merged")
         yield self._choice(
             "dtype",
-            "weights",
-            [("of the base's type", ""), *((dtype, dtype) for dtype in DTYPES)],
+            "weights in",
+            [("the base's type", ""), *((dtype, dtype) for dtype in DTYPES)],
             "",
         )
         if ModelFolder(entry.path).shown_card.base_bits == 4:
             yield self._choice("into", "merged into", _WAYS, "base")
         yield self._choice(
             "replace",
-            "a model there",
-            [("stays", False), ("is replaced, once the new one is whole", True)],
+            "if it exists",
+            [("keep it, and stop", False), ("replace it once the new one is whole", True)],
             False,
         )
         yield Static(id="merge-outlook", classes="hint")
@@ -152,9 +153,7 @@ class MergeModal(ModelForm):
             settings, run = self._orders(choices)
             outlook = check_merge(settings)
             self.post_message(
-                MergeLookedAt(
-                    choices, settings, outlook, run is not None and bool(run.job.spec.then)
-                )
+                MergeLookedAt(choices, settings, outlook, run is not None and run.is_certified)
             )
 
         self.run_worker(look, thread=True, exclusive=True, group="look", exit_on_error=False)

@@ -23,9 +23,9 @@ from models.events import Phase, newest
 from tui import key_bindings
 from tui.models.detail import ModelDetail, model_text, pairs_text
 from tui.shared.action import Place
-from tui.shared.certificate_badge import badge, warning
+from tui.shared.certificate_badge import badge, thousands, warning
 from tui.shared.glyphs import glyphs
-from tui.shared.job_actions import confirm_stop, show_certificate
+from tui.shared.job_actions import certify_export, confirm_stop, show_certificate
 from tui.shared.row_table import Column, Row, RowTable
 from tui.shared.screen import LuthierScreen
 from workshop import number_format
@@ -34,6 +34,7 @@ from workshop.job_list import JobRow
 if TYPE_CHECKING:
     from models.catalogue import Entry, Use
     from models.imports.launch import Unfinished
+    from tui.models.forms import ModelForm
 
 COLUMNS = [
     Column("model", weight=2),
@@ -148,7 +149,10 @@ class ModelsScreen(LuthierScreen):
 
     def on_resize(self, event: Resize) -> None:
         super().on_resize(event)
+        was_stacked = self.has_class("-stacked")
         self.set_class(event.size.width < _SIDE_BY_SIDE, "-stacked")
+        if self.has_class("-stacked") is not was_stacked:
+            self.call_after_refresh(self._rows_changed, self.app.rows)
         self.call_after_refresh(self._show_detail)
 
     def _show_detail(self) -> None:
@@ -220,6 +224,7 @@ class ModelsScreen(LuthierScreen):
             "serve": ready and (of_run or (entry is not None and entry.kind != "tuned")),
             "new": ready,
             "certificate": entry is not None and bool(entry.run),
+            "certify_export": self._run_row is not None,
             "merge": ready and entry is not None and entry.kind == "tuned",
             "export": ready,
             "push": ready,
@@ -250,18 +255,16 @@ class ModelsScreen(LuthierScreen):
         if entry is None or not self.check_action("serve", ()):
             return
         if entry.kind == "tuned":
-            await self.app.offer_server(run_id=entry.run)
+            await self.app.journey.offer_server(run_id=entry.run)
         else:
-            await self.app.offer_server(base=entry.name)
+            await self.app.journey.offer_server(base=entry.name)
 
-    def action_new(self) -> None:
-        from tui.runs.new_run import NewRunModal
-
+    async def action_new(self) -> None:
         entry = self.chosen
         base = "builtin"
         if entry is not None:
             base = entry.base if entry.kind == "tuned" else entry.name
-        self.app.push_screen(NewRunModal(base), self.app.open_started)
+        await self.app.journey.plan_run(model=base)
 
     def action_import(self) -> None:
         from tui.models.forms import ImportModal
@@ -300,13 +303,18 @@ class ModelsScreen(LuthierScreen):
             )
 
     def action_push(self) -> None:
-        from tui.models.forms import PushModal
+        if (entry := self.chosen) is None:
+            return
+        pushed = self._told(f"{entry.title} is being pushed. Runs shows how far it is.")
 
-        if (entry := self.chosen) is not None:
-            form = PushModal(entry.name, entry.title, warning(entry.title, entry.standing))
-            self.app.push_screen(
-                form, self._told(f"{entry.title} is being pushed. Runs shows how far it is.")
-            )
+        def read() -> ModelForm:
+            from models.export import leaks
+            from tui.models.forms import PushModal
+
+            leak = leaks.warning(jobs_directory() / entry.run) if entry.run else ""
+            return PushModal(entry.name, entry.title, warning(entry.title, entry.standing), leak)
+
+        self.in_thread(read, lambda form: self.app.push_screen(form, pushed))
 
     def _told(self, words: str) -> Callable[[str | None], None]:
         def push_started(job_id: str | None) -> None:
@@ -356,16 +364,20 @@ class ModelsScreen(LuthierScreen):
 
         self.in_background(remove)
 
-    def action_certificate(self) -> None:
+    @property
+    def _run_row(self) -> JobRow | None:
+        """The run that the model under the cursor is from."""
         entry = self.chosen
-        row = (
-            None
-            if entry is None
-            else next((row for row in self.app.rows or [] if row.id == entry.run), None)
-        )
-        if entry is None or row is None:
-            return
-        show_certificate(self, row.job)
+        run_id = entry.run if entry is not None else ""
+        return next((row for row in self.app.rows or [] if row.id == run_id), None)
+
+    def action_certificate(self) -> None:
+        if self._run_row is not None:
+            show_certificate(self, self._run_row.job)
+
+    def action_certify_export(self) -> None:
+        if self._run_row is not None:
+            certify_export(self, self._run_row.job)
 
     def action_copy(self) -> None:
         if (entry := self.chosen) is not None:
@@ -437,7 +449,7 @@ def _cells(entry: Entry, name: str, run: JobRow | None, preparing: bool) -> list
         Content.styled(entry.base, "$foreground-muted"),
         Content(f"r {entry.rank}" if entry.rank else number_format.count(entry.parameters)),
         Content(number_format.size(entry.bytes) if entry.bytes else ""),
-        Content(f"{entry.context_length}" if entry.context_length else ""),
+        Content(thousands(entry.context_length) if entry.context_length else ""),
         Content(number_format.loss(run.eval_loss) if run is not None else ""),
         _muted("" if run is None else number_format.steady_age(run.created)),
         _muted("" if run is None else number_format.minute(run.created)),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tui.shared.glyphs import glyphs
-from workshop.runs.track import Track
+
+if TYPE_CHECKING:
+    from workshop.runs.track import Track
 
 RUN_COLOURS = ("$primary", "$secondary", "$success", "$error")
 MOST_RUNS = len(RUN_COLOURS)

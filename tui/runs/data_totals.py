@@ -31,20 +31,20 @@ def data_totals(record: RunRecord) -> list[Content]:
 def _rows(ledger: Ledger) -> list[Content]:
     rows, tokens = ledger.rows, ledger.tokens
     total = ledger.total_rows or sum(rows.values())
-    lines = [_muted(f"{'':<11}{'rows':>8}{'tokens':>10}")]
+    lines = [_muted(f"{'':<11}{'rows':>7}{'tokens':>8}")]
     for state in _STATES:
         count = rows.get(state, 0)
         share = f"{100 * count / total:.1f} %" if total else ""
         sign = state_sign(state)
-        figure = f"{spaced(count):>8}{number_format.count(tokens.get(state, 0)):>10}"
+        figure = f"{spaced(count):>7}{number_format.count(tokens.get(state, 0)):>8}"
         lines.append(
             Content.assemble(
-                sign.pad_right(11 - sign.cell_length), figure, (f"{share:>9}", "$foreground-muted")
+                sign.pad_right(11 - sign.cell_length), figure, (f"{share:>8}", "$foreground-muted")
             )
         )
     lines.append(
         Content.styled(
-            f"{'  all':<11}{spaced(total):>8}{number_format.count(ledger.total_tokens):>10}",
+            f"{'  all':<11}{spaced(total):>7}{number_format.count(ledger.total_tokens):>8}",
             "bold",
         )
     )

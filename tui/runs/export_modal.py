@@ -52,8 +52,8 @@ class ExportModal(Dialog[None]):
             with Horizontal(classes="field"):
                 yield Label("charts")
                 choices = [
-                    (Text(f"{self._metric.title}, as it is seen"), "one"),
-                    (Text("all, as they are seen"), "all"),
+                    (Text(f"{self._metric.title} as shown"), "one"),
+                    (Text("all charts as shown"), "all"),
                 ]
                 yield Select(choices, value="one", allow_blank=False, compact=True)
             yield Static(

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from textual.content import Content
 
 from jobs.job import Job
-from jobs.state import Alive, Queued, Running, Starting, State, Stopping
-from models.certificate import Standing
+from jobs.state import Alive, Failed, Lost, Queued, Running, Starting, State, Stopping
+from models.standing import Standing
 from tui import key_bindings
 from tui.runs.plots import spaced
 from tui.shared.certificate_badge import badge
@@ -84,6 +84,26 @@ def _progress(
     time_left = record.time_left(number_format.now()) if _goes_on(state) else None
     left = [] if time_left is None else [Content.assemble(str(time_left), (" left", _MUTED))]
     return progress, position, left
+
+
+def trouble(state: State) -> Content:
+    """Why a job has failed or was lost; nothing for all others."""
+    match state:
+        case Failed(title=title, message=message, hint=hint):
+            first = message.splitlines()[0] if message else ""
+            return Content.assemble(
+                (f"{title}. ", "bold $error"),
+                first,
+                (f"  {hint}" if hint else "", _MUTED),
+            )
+        case Lost(at=at):
+            return Content.assemble(
+                ("Lost. ", "bold $error"),
+                f"Last heard from {number_format.age(at)}. Its supervisor is gone: the machine"
+                " restarted, or something killed it. What was saved is still there.",
+            )
+        case _:
+            return Content("")
 
 
 def next_steps(possible: Mapping[str, bool], standing: Standing) -> Content:

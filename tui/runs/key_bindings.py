@@ -8,7 +8,7 @@ RUNS: list[Action] = [
     Action(
         "runs.open",
         "open",
-        "Open the highlighted run or server.",
+        "Open the highlighted job.",
         "enter",
         footer=True,
     ),
@@ -136,7 +136,6 @@ RUN: list[Action] = [
         "R",
         footer=True,
     ),
-    Action("run.serve", "serve", "Serve the tuned model of this run.", "v"),
     Action(
         "run.chat",
         "chat",
@@ -150,7 +149,17 @@ RUN: list[Action] = [
         "certificate",
         "Show the certificate of the tuned model, and make a new one from there.",
         "t",
+        footer=True,
     ),
+    Action(
+        "run.guard",
+        "won and lost",
+        "What the tuned model won and lost against its base, item by item; the first time, ask both"
+        " all probes.",
+        "W",
+        footer=True,
+    ),
+    Action("run.serve", "serve", "Serve the tuned model of this run.", "v", footer=True),
     Action(
         "run.error",
         "error",
@@ -176,7 +185,7 @@ RUN: list[Action] = [
     Action(
         "run.panel",
         "panel",
-        "Next panel: log, samples, timeline, data, differences.",
+        "Next panel: samples, log, timeline, data, differences.",
         "right_square_bracket",
         footer=True,
         call="turn_panel(1)",
@@ -276,6 +285,40 @@ RUN: list[Action] = [
     ),
     Action("run.export", "export", "Write the charts to a CSV, SVG or PNG file.", "x"),
     Action("run.copy", "copy path", "Copy the path of the run's folder.", "c"),
+]
+
+JOB: list[Action] = [
+    Action(
+        "job.open",
+        "open run",
+        "Open the run that this job is about.",
+        "enter",
+        footer=True,
+        call="open_run",
+    ),
+    Action(
+        "job.certificate",
+        "certificate",
+        "Show what was proved and measured of the run's model.",
+        "t",
+        footer=True,
+    ),
+    Action(
+        "job.report",
+        "report",
+        "Open the report that the job has written.",
+        "r",
+        footer=True,
+    ),
+    Action("job.error", "error", "Show why the job has failed.", "e", footer=True),
+    Action(
+        "job.stop",
+        "stop",
+        "Stop the job. Asks first, and says what is kept.",
+        "s",
+        footer=True,
+    ),
+    Action("job.copy", "copy path", "Copy the path of the job's folder.", "c", footer=True),
 ]
 
 SAMPLES: list[Action] = [

@@ -23,7 +23,12 @@ def in_words(line: str, record: RunRecord) -> str:
             return _step(figures, record)
         if "eval_loss" in figures:
             seconds = number_format.duration(float(figures["eval_runtime"]))
-            return f"evaluation   loss {_loss(figures['eval_loss'])}   {seconds}"
+            margin = (
+                f"   margin {float(figures['eval_heldout_margin']):+.3f}"
+                if "eval_heldout_margin" in figures
+                else ""
+            )
+            return f"evaluation   loss {_loss(figures['eval_loss'])}{margin}   {seconds}"
         if "train_runtime" in figures:
             return f"training ended   {number_format.duration(float(figures['train_runtime']))}"
     except (KeyError, ValueError):  # another version of the trainer prints other figures
@@ -34,6 +39,8 @@ def in_words(line: str, record: RunRecord) -> str:
 def _step(figures: dict[str, str], record: RunRecord) -> str:
     step = _step_of(figures, record)
     parts = [f"loss {_loss(figures['loss'])}"]
+    if "reward_margin" in figures:
+        parts.append(f"margin {float(figures['reward_margin']):+.3f}")
     if "learning_rate" in figures:
         parts.append(f"rate {number_format.rate(float(figures['learning_rate']))}")
     if step is None:

@@ -34,12 +34,13 @@ _ROLES = {
 }
 _FIXED = ("weights", "adapter", "gradients", "optimizer")  # whatever the batch
 KINDS = {"none": "all kept", "standard": "recomputed", "unsloth": "offloaded"}
+_SETTINGS = 46  # columns
 _HEAD = f"{'base':<8}{'activations':<18}"
 
 
-def parts(plan: Plan, card: int | None) -> list[Line]:
-    """The predicted peak as a bar on the card, if there is one, and its parts; nothing where it
-    cannot be told."""
+def parts(plan: Plan, card: int | None, bar: int = _BAR) -> list[Line]:
+    """The predicted peak as a bar of so many cells on the card, if there is one, and its parts;
+    nothing where it cannot be told."""
     if not plan.memory:
         return []
     peak = sum(plan.memory.values())
@@ -49,7 +50,7 @@ def parts(plan: Plan, card: int | None) -> list[Line]:
             (f"{size(peak)}{of}", "bold"),
             (f" at the peak, predicted for {plan.tokens:,} tokens at once", "dim"),
         ],
-        _bar(plan.memory, max(peak, card or 0)),
+        _bar(plan.memory, max(peak, card or 0), bar),
     ]
     cells = {name: _part(name, count) for name, count in plan.memory.items() if count}
     fixed = [cell for name, cell in cells.items() if name in _FIXED]
@@ -84,6 +85,31 @@ def choices(plan: Plan) -> list[Line]:
         text = f"{sign} {_kind(candidate.compute)}{figures}"
         lines.append([(text, role), (f"  {_but(candidate, best)}", "dim")])
     return lines
+
+
+def trials_title(plan: Plan) -> str:
+    return "measured" if plan.trials is not None and plan.trials.run else "to be measured"
+
+
+def trials(plan: Plan) -> list[Line]:
+    """What a run has measured of the settings that look best, the chosen one first; before that,
+    what it will try. Nothing where there is nothing to choose from."""
+    planned = plan.trials
+    if planned is None:
+        return []
+    if not planned.run:
+        lines: list[Line] = [
+            [("Before its first step, if it is long enough, the run measures:", "")]
+        ]
+        return [*lines, *([(f"  {trial.in_words()}", "dim")] for trial in planned.contenders)]
+    lines = [[(f"  {'settings':<{_SETTINGS}}{'tokens/s':>10}{'peak':>11}", "dim")]]
+    for trial in planned.contenders:
+        sign, role = (glyphs().selected, "bold") if trial is planned.best else (" ", "")
+        figures = f"{trial.tokens_per_second:>10,.0f}{size(trial.peak) if trial.peak else '':>11}"
+        if trial.outcome:
+            role, figures = "dim", f"{trial.outcome.partition(':')[0]:>21}"
+        lines.append([(f"{sign} {trial.in_words():<{_SETTINGS}}{figures}", role)])
+    return [*lines, [(f"  run {planned.run}, in {planned.seconds:.0f} s", "dim")]]
 
 
 def reasons(plan: Plan) -> list[Line]:
@@ -189,18 +215,18 @@ def _kind(compute: Compute) -> str:
     return f"{bits:<8}{KINDS[compute.gradient_checkpointing]:<18}"
 
 
-def _bar(memory: dict[str, int], total: int) -> Line:
+def _bar(memory: dict[str, int], total: int, width: int) -> Line:
     """Each part's cells; a part that has some memory has a cell if a bar of that width can show
     it."""
     line: Line = []
     done, drawn = 0, 0
     for name, count in memory.items():
         done += count
-        cells = round(_BAR * done / total) - drawn
+        cells = round(width * done / total) - drawn
         drawn += cells
         if cells:
             line.append((glyphs().histogram * cells, _ROLES[name]))
-    return [*line, (glyphs().bar_rest * (_BAR - drawn), "dim")]
+    return [*line, (glyphs().bar_rest * (width - drawn), "dim")]
 
 
 def _but(candidate: Candidate, best: Candidate) -> str:

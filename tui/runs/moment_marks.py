@@ -11,7 +11,7 @@ def sign(moment: Moment) -> tuple[str, str]:
     """A moment's sign and its colour in the theme."""
     signs = glyphs()
     match moment.kind:
-        case "attempt" | "memory":
+        case "attempt" | "memory" | "trials":
             return signs.dot, "$foreground-muted"
         case "eval":
             return signs.eval_point, "$secondary"

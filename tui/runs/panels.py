@@ -1,4 +1,4 @@
-"""Below the charts, one of these at a time: the log, the samples, the timeline, the data, and what
+"""Below the charts, one of these at a time: the samples, the log, the timeline, the data, and what
 differs between runs."""
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import ContentSwitcher, Input, Static
+from textual.widgets import ContentSwitcher
 
 from tui.runs.log_words import in_words
 from tui.runs.samples_panel import SamplesPanel
 from tui.runs.timeline import Timeline
+from tui.shared.log_panel import LogPanel
 from tui.shared.log_view import LogView
 from tui.shared.row_table import RowOptions
 from tui.shared.text_pane import TextPane
 from workshop.runs.track import Track
 
-Panel = Literal["log", "samples", "timeline", "data", "differs"]
-PANELS: tuple[Panel, ...] = ("log", "samples", "timeline", "data", "differs")
+Panel = Literal["samples", "log", "timeline", "data", "differs"]
+PANELS: tuple[Panel, ...] = ("samples", "log", "timeline", "data", "differs")
 
 
 class RunPanels(Vertical):
@@ -31,20 +32,14 @@ class RunPanels(Vertical):
 
     def __init__(self, log: Path) -> None:
         super().__init__(id="panels", classes="panel")
-        self.log_view = LogView(log, self._in_words)
-        self._no_log = Static("Nothing was printed yet.", id="no-log", classes="empty")
+        self.log_panel = LogPanel(log, self._in_words)
         self._switcher = ContentSwitcher(
-            Vertical(
-                self.log_view,
-                self._no_log,
-                Input(placeholder="text to look for", id="log-search", compact=True),
-                id="panel-log",
-            ),
+            Vertical(self.log_panel, id="panel-log"),
             Vertical(SamplesPanel(), id="panel-samples"),
             Vertical(Timeline(), id="panel-timeline"),
             Vertical(TextPane(least=36), id="panel-data"),
             Vertical(TextPane(), id="panel-differs"),
-            initial="panel-log",
+            initial="panel-samples",
         )
         self._tracks: list[Track] = []
         self._drawn: tuple[object, ...] = ()
@@ -83,11 +78,9 @@ class RunPanels(Vertical):
     def show(self, tracks: Sequence[Track]) -> None:
         self._tracks = list(tracks)
         if self.current not in self.possible():
-            self.choose("log")
+            self.choose(PANELS[0])
             return
-        self.log_view.advance()
-        if self._no_log.display == bool(self.log_view.virtual_size.height):
-            self._no_log.display = not self._no_log.display
+        self.log_panel.advance()
         drawn = (
             self.current,
             *((track.job.id, track.record.version, track.alive) for track in tracks),
@@ -137,11 +130,7 @@ class RunPanels(Vertical):
         parts = []
         for panel in self.possible():
             count = f" {counts[panel]}" if counts.get(panel) else ""
-            matches = (
-                f" {self.log_view.search.text!r} {self.log_view.found}"
-                if panel == "log" and self.log_view.search is not None
-                else ""
-            )
+            matches = self.log_panel.matches if panel == "log" else ""
             name = Content.styled(
                 panel, "bold $foreground" if panel == self.current else "$foreground-muted"
             )
@@ -152,36 +141,10 @@ class RunPanels(Vertical):
             self._titled = title
             self.border_title = title
 
-    # The search
-
-    @on(LogView.Asked)
-    def open_search(self) -> None:
-        box = self.query_one("#log-search", Input)
-        box.add_class("-open")
-        box.focus()
-
     @on(LogView.Searched)
     def search_went_on(self) -> None:
         self._show_titles()
 
-    @on(Input.Submitted, "#log-search")
-    def search(self, event: Input.Submitted) -> None:
-        event.stop()
-        self._close_box()
-        self.log_view.find(event.value)
-
-    def _close_box(self) -> None:
-        self.query_one("#log-search").remove_class("-open")
-        self.log_view.focus()
-
     def step_back(self) -> bool:
         """Close the search box, or end the search."""
-        box = self.query_one("#log-search", Input)
-        if box.has_class("-open"):
-            self._close_box()
-            return True
-        if self.current == "log" and self.log_view.search is not None:
-            box.value = ""
-            self.log_view.find("")
-            return True
-        return False
+        return self.current == "log" and self.log_panel.step_back()

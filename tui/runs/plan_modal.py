@@ -92,7 +92,7 @@ class RunPlanModal(Dialog[bool]):
             if self._cards
             else [*self._plan()]
         )
-        self.query_one("#run-plan", Static).update(Content("\n").join(map(_content, lines)))
+        self.query_one("#run-plan", Static).update(Content("\n").join(map(content_of, lines)))
         self.query_one(DialogKeys).show(self._hints())
 
     def _plan(self) -> Iterator[Line]:
@@ -100,6 +100,7 @@ class RunPlanModal(Dialog[bool]):
         rows = {
             "sweep": self.of_sweep,
             "model": plan.model,
+            "objective": plan_text.objective(plan),
             "data": plan_text.data(plan),
             "engine": plan_text.engine(plan),
             "settings": plan_text.settings(plan),
@@ -112,7 +113,8 @@ class RunPlanModal(Dialog[bool]):
         yield from _section("before you start", memory_text.warnings(plan))
         yield from _section(memory_text.TITLE, memory_text.parts(plan, card()))
         yield from _section("why", memory_text.reasons(plan))
-        yield from _section("tried", memory_text.choices(plan))
+        yield from _section(memory_text.trials_title(plan), memory_text.trials(plan))
+        yield from _section("predicted", memory_text.choices(plan))
 
 
 def _section(title: str, lines: Iterable[Line]) -> Iterator[Line]:
@@ -123,5 +125,6 @@ def _section(title: str, lines: Iterable[Line]) -> Iterator[Line]:
         yield from lines
 
 
-def _content(line: Line) -> Content:
+def content_of(line: Line) -> Content:
+    """A line of `memory_text` in the theme's colours."""
     return Content.assemble(*((text, _STYLES[role]) for text, role in line))

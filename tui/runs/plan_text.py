@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jobs.counting import counted
 from trainer.plan.plan import Plan
 from trainer.recipe import short_value
 from workshop.number_format import duration
@@ -14,9 +15,26 @@ def data(plan: Plan) -> str:
         return "counted by the run"
     about = "" if plan.exact else "about "
     return (
-        f"{about}{plan.conversations:,} conversations, {plan.heldout:,} of them held out for"
+        f"{about}{plan.conversations:,} {samples(plan)}, {plan.heldout:,} of them held out for"
         " evaluation"
     )
+
+
+def samples(plan: Plan) -> str:
+    """What it learns from, in the plural."""
+    return {"dpo": "pairs", "orpo": "pairs", "kto": "answers"}.get(plan.objective, "conversations")
+
+
+def objective(plan: Plan) -> str:
+    """What is learned, and from where it starts; "" for what is usual."""
+    parts = []
+    if plan.objective == "distill":
+        parts.append(f"on-policy distillation, the teacher is {plan.teacher}")
+    elif plan.objective != "sft":
+        parts.append(f"{plan.objective.upper()} on {samples(plan)}")
+    if plan.start_from:
+        parts.append(f"starts from {plan.start_from}")
+    return ", ".join(parts)
 
 
 def engine(plan: Plan) -> str:
@@ -45,12 +63,14 @@ def settings(plan: Plan) -> str:
 def batch(plan: Plan) -> str:
     compute = plan.compute
     times = f", accumulated {compute.accumulation} times" if compute.accumulation > 1 else ""
-    return f"{plan.global_batch} conversations a step ({compute.micro_batch} at a time{times})"
+    return f"{plan.global_batch} {samples(plan)} a step ({compute.micro_batch} at a time{times})"
 
 
 def length(plan: Plan) -> str:
-    steps = f", {plan.steps:,} steps" if plan.steps else ""
-    return f"{plan.epochs:g} epochs{steps}, learning rate {short_value(plan.learning_rate)}"
+    steps = f", {counted(plan.steps, 'step')}" if plan.steps else ""
+    return (
+        f"{counted(plan.epochs, 'epoch')}{steps}, learning rate {short_value(plan.learning_rate)}"
+    )
 
 
 def evaluation(plan: Plan) -> str:
@@ -58,7 +78,8 @@ def evaluation(plan: Plan) -> str:
     if not outlook["evaluations"]:
         return "none" if plan.conversations else "told by the run"
     times = f"{outlook['evaluations']} times, the first before any training"
-    loss = f"loss on {outlook['heldout']:,} conversations" if outlook["heldout"] else ""
+    measured = "KL of answers to" if plan.objective == "distill" else "loss on"
+    loss = f"{measured} {outlook['heldout']:,} {samples(plan)}" if outlook["heldout"] else ""
     answers = (
         f"{outlook['answers']} answers of at most {outlook['answer_tokens']} tokens"
         if outlook["answers"]

@@ -6,17 +6,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from jobs.job import DamagedJob
+from jobs.counting import counted
 from jobs.state import Done
 from tui.shared.certificate_badge import badge
 from tui.shared.glyphs import glyphs
 from tui.shared.row_table import Column, Order, RowTable
 from tui.shared.state_label import progress_content, state_content
 from workshop import number_format
-from workshop.job_list import JobRow
+
+if TYPE_CHECKING:
+    from jobs.job import DamagedJob
+    from workshop.job_list import JobRow
 
 _MUTED = "$foreground-muted"
 _CERTIFICATES = {"green": 0, "amber": 1, "red": 2}
@@ -58,7 +62,7 @@ def _progress(row: JobRow, run_list: RunList) -> Content:
             (row.kind, "$secondary"), "  ", progress_content(row, run_list.bar_width)
         )
     if run_list.certificate_column and isinstance(row.state, Done):
-        return Content.styled(f"{row.step} steps" if row.step else "", _MUTED)
+        return Content.styled(counted(row.step, "step") if row.step else "", _MUTED)
     return progress_content(row, run_list.bar_width)
 
 

@@ -3,7 +3,7 @@ config.toml."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tui.app import LuthierApp
 from tui.runs import run_columns
@@ -11,7 +11,9 @@ from tui.shared.action import Handler
 from tui.shared.remembering import remember
 from tui.shared.row_table import Order, RowTable
 from workshop import config
-from workshop.job_list import JobRow
+
+if TYPE_CHECKING:
+    from workshop.job_list import JobRow
 
 COLUMN, TURNED, BASELINE = "sort_runs", "sort_runs_turned", "baseline_run"
 """The settings."""

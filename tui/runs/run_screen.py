@@ -10,6 +10,7 @@ from textual import on
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.events import Resize
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
@@ -18,20 +19,19 @@ from jobs.files import tail_lines
 from jobs.job import Job
 from jobs.luthier_error import LuthierError
 from jobs.state import Alive, Done, Failed, Lost, State, Stopped
-from models.certificate import NO_CERTIFICATE
 from models.runs import Run
+from models.standing import NO_CERTIFICATE
 from tui import key_bindings
 from tui.runs.chart import Chart
 from tui.runs.chart_board import ChartBoard
 from tui.runs.colours import MOST_RUNS
-from tui.runs.header import next_steps, run_title
+from tui.runs.header import next_steps, run_title, trouble
 from tui.runs.panels import PANELS, RunPanels
 from tui.runs.run_view import RunView
 from tui.runs.timeline import Timeline
 from tui.shared.action import Handler, Place
-from tui.shared.job_actions import confirm_stop, resume, show_certificate
+from tui.shared.job_actions import confirm_stop, resume, show_certificate, show_guard
 from tui.shared.screen import LuthierScreen
-from workshop import number_format
 from workshop.job_list import JobRow
 from workshop.runs.record import RunRecord
 
@@ -46,7 +46,7 @@ class RunScreen(LuthierScreen):
     place: ClassVar[Place] = "run"
     CSS_PATH = "run.tcss"
     BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("run")
-    AUTO_FOCUS = "LogView"
+    AUTO_FOCUS = "#panel-samples TextPane"
 
     def __init__(self, job: Job, overlaid: Sequence[Job] = ()) -> None:
         super().__init__()
@@ -94,13 +94,21 @@ class RunScreen(LuthierScreen):
         with self.app.batch_update():
             self.view.advance(self.state)
             self.panels.show(self.view.tracks)
-            title, error = self._title(), self._error()
-            if not title.is_same(self._lines[0]):
-                self._title_line.update(title, layout=False)
-            if not error.is_same(self._lines[1]):
-                self._error_line.display = bool(error)
-                self._error_line.update(error)
-            self._lines = title, error
+            self._show_lines(self.app.size.width)
+
+    def on_resize(self, event: Resize) -> None:
+        """The title is fitted to its width at once, not at the next poll."""
+        self._show_lines(event.size.width)
+
+    def _show_lines(self, width: int) -> None:
+        title = run_title(self.job, self.state, self._standing, self.record, width - _MARGIN)
+        error = self._error()
+        if not title.is_same(self._lines[0]):
+            self._title_line.update(title, layout=False)
+        if not error.is_same(self._lines[1]):
+            self._error_line.display = bool(error)
+            self._error_line.update(error)
+        self._lines = title, error
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
         for row in rows:
@@ -111,30 +119,11 @@ class RunScreen(LuthierScreen):
             track.alive = alive.get(track.job.id, False)
         self.advance()
 
-    def _title(self) -> Content:
-        width = self.app.size.width - _MARGIN
-        return run_title(self.job, self.state, self._standing, self.record, width)
-
     def _error(self) -> Content:
-        match self.state:
-            case Failed(title=title, message=message, hint=hint):
-                first = message.splitlines()[0] if message else ""
-                return Content.assemble(
-                    (f"{title}. ", "bold $error"),
-                    first,
-                    (f"  {hint}" if hint else "", "$foreground-muted"),
-                )
-            case Lost(at=at):
-                return Content.assemble(
-                    ("Lost. ", "bold $error"),
-                    f"Last heard of {number_format.age(at)}. Its supervisor is gone: a reboot, or"
-                    " its end. What was saved is there.",
-                )
-            case Done():
-                possible = {name: handler.enabled() for name, handler in self.handlers.items()}
-                return next_steps(possible, self._standing)
-            case _:
-                return Content("")
+        if not isinstance(self.state, Done):
+            return trouble(self.state)
+        possible = {name: handler.enabled() for name, handler in self.handlers.items()}
+        return next_steps(possible, self._standing)
 
     # What can be done
 
@@ -148,12 +137,14 @@ class RunScreen(LuthierScreen):
                 lambda: isinstance(self.state, Stopped | Failed | Lost),
             ),
             "serve": Handler(
-                lambda: self.app.offer_server(run_id=job.id), lambda: Run(job).folder.has_adapter
+                lambda: self.app.journey.offer_server(run_id=job.id),
+                lambda: Run(job).folder.has_adapter,
             ),
-            "chat": Handler(lambda: self.app.chat_with(job), lambda: Run(job).can_talk),
+            "chat": Handler(lambda: self.app.journey.chat_with(job), lambda: Run(job).can_talk),
             "certificate": Handler(
                 lambda: show_certificate(self, job), lambda: Run(job).folder.has_adapter
             ),
+            "guard": Handler(lambda: show_guard(self, job), lambda: Run(job).can_talk),
             "error": Handler(self._show_error, lambda: isinstance(self.state, Failed)),
             "copy": Handler(self._copy_path),
             "overlay": Handler(self._choose_overlay),
@@ -204,7 +195,7 @@ class RunScreen(LuthierScreen):
             if jobs is not None:
                 self.overlaid = jobs
                 self._lay_over()
-                self.panels.choose("differs" if jobs else "log")
+                self.panels.choose("differs" if jobs else PANELS[0])
 
         self.app.push_screen(OverlayModal(self.job.spec.name, runs, overlaid), lay_over)
 

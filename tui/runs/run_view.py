@@ -203,7 +203,7 @@ def run_figures(track: Track, state: State, cursor: int | None = None) -> list[t
     else:
         figures.append(("elapsed", number_format.duration(elapsed) if elapsed is not None else ""))
         if isinstance(state, Lost):
-            figures.append(("last heard of", number_format.age(state.at)))
+            figures.append(("last heard from", number_format.age(state.at)))
         elif isinstance(state, Done | Stopped | Failed):
             figures.append(("ended", number_format.age(state.at)))
         else:

@@ -11,9 +11,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, OptionList
 
-from jobs.job import DamagedJob
-from jobs.state import Failed, Lost, Queued, Stopped
-from models.runs import Run
+from jobs.state import Done, Failed, Lost, Queued, Stopped
 from tui import key_bindings
 from tui.runs import run_columns
 from tui.runs.colours import MOST_RUNS, RUN_COLOURS
@@ -25,10 +23,12 @@ from tui.shared.messages import JobRemoved
 from tui.shared.row_table import Row, RowTable
 from tui.shared.screen import LuthierScreen
 from tui.shared.steady_text import SteadyText
-from workshop.job_list import JobRow
 
 if TYPE_CHECKING:
+    from jobs.job import DamagedJob
+    from models.runs import Run
     from tui.runs.run_view import RunView
+    from workshop.job_list import JobRow
 
 _ABOUT_A_JOB = (
     "open",
@@ -161,9 +161,9 @@ class RunsScreen(LuthierScreen):
             case "mark":
                 return row.kind == "run"
             case "chat":
-                return row.kind == "run" and Run(row.job).can_talk
+                return row.kind == "run" and run_of(row).can_talk
             case "serve":
-                return row.kind == "run" and Run(row.job).folder.has_adapter
+                return row.kind == "run" and run_of(row).folder.has_adapter
             case "delete":
                 return waits or not row.alive
             case "resume":
@@ -195,9 +195,15 @@ class RunsScreen(LuthierScreen):
                 self.app.show_failure(self.damaged.error)
             return
         if row.kind in ("server", "api"):
-            await self.app.open_server()
+            await self.app.journey.open_server()
         elif row.kind == "inspect":
-            await self.app.open_inspection(row.job)
+            await self.app.journey.open_inspection(row.job)
+        elif row.kind == "guard" and isinstance(row.state, Done):
+            from tui.shared.job_actions import open_guard
+
+            open_guard(self, row.job)
+        elif row.kind != "run":
+            self.app.open_job(row.job)
         else:
             marked = [
                 listed.job
@@ -229,10 +235,8 @@ class RunsScreen(LuthierScreen):
     def title_clicked(self, message: RowTable.TitleClicked) -> None:
         self.sorting.clicked(message.column)
 
-    def action_new(self) -> None:
-        from tui.runs.new_run import NewRunModal
-
-        self.app.push_screen(NewRunModal(), self.app.open_started)
+    async def action_new(self) -> None:
+        await self.app.journey.plan_run()
 
     def action_stop(self) -> None:
         from tui.shared.job_actions import confirm_stop
@@ -242,11 +246,11 @@ class RunsScreen(LuthierScreen):
 
     async def action_serve(self) -> None:
         if self.row is not None:
-            await self.app.offer_server(run_id=self.row.id)
+            await self.app.journey.offer_server(run_id=self.row.id)
 
     async def action_chat(self) -> None:
         if self.row is not None:
-            await self.app.chat_with(self.row.job)
+            await self.app.journey.chat_with(self.row.job)
 
     def action_delete(self) -> None:
         from tui.shared.job_actions import confirm_removal
@@ -339,14 +343,12 @@ def _nothing(text: str | None) -> Content:
     if text is None:
         keys = {
             "n": "starts a run",
+            "f2": "shows what to begin with",
             "5": "looks at data first",
             "2": "shows the models",
-            "?": "tells more",
+            "?": "shows all keys",
         }
-        about = (
-            "Runs go on without this window, and wait for each other in a queue.\n`luthier demo`"
-            " shows it all in a few minutes."
-        )
+        about = "Runs go on without this window, and wait for each other in a queue."
         offered = Content("   ").join(
             Content.assemble((key, "$primary"), f" {effect}") for key, effect in keys.items()
         )
@@ -356,3 +358,9 @@ def _nothing(text: str | None) -> Content:
     return Content.from_markup(
         "Nothing matches [$foreground]$text[/].\n\n[$primary]esc[/] shows all again", text=text
     )
+
+
+def run_of(row: JobRow) -> Run:
+    from models.runs import Run
+
+    return Run(row.job)

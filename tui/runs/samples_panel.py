@@ -70,7 +70,11 @@ class SamplesPanel(Vertical, inherit_bindings=False):
         self._samples = samples
         answered = self.step is not None
         empty = self.query_one(".empty", Static)
-        empty.display, self.query_one(TextPane).display = not answered, answered
+        pane = self.query_one(TextPane)
+        begins = answered and not pane.display
+        empty.display, pane.display = not answered, answered
+        if begins and self.display and self.screen.focused is None:
+            pane.focus()
         self.query_one("#samples-head").display = answered
         if answered:
             self._redraw()

@@ -12,11 +12,12 @@ from textual.content import Content
 from jobs.events import Event
 from jobs.home import home
 from jobs.state import Asleep, Failed, Lost, Queued, Running, Starting, Stopping
-from models.certificate import NO_CERTIFICATE, Standing
 from models.events import Adapter, Phase, Restart, newest, of_kind
+from models.standing import NO_CERTIFICATE, Standing
 from serve.servers import is_for_cpu
 from tui.shared.certificate_badge import badge
 from tui.shared.glyphs import glyphs
+from tui.shared.phase_lines import phase_lines
 from workshop import number_format
 from workshop.job_list import JobRow
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from serve.servers import ServedModel, Server
 
 _MUTED = "$foreground-muted"
+_NAME = 24  # cells of a model's name, so that what follows stands below each other
+LABEL = 11  # cells before what a label stands for
 
 
 def server_facts(
@@ -39,8 +42,8 @@ def server_facts(
             return Content.assemble(reason, _next_step())
         case Lost(at=at):
             return Content.assemble(
-                "Its supervisor is gone: a reboot, or it was killed."
-                f" It was last heard of {number_format.age(at)}.",
+                "Its supervisor is gone: the machine restarted, or something killed it."
+                f" Last heard from {number_format.age(at)}.",
                 _next_step(),
             )
         case Queued(waits_for=waits_for):
@@ -67,24 +70,19 @@ def _phases(row: JobRow, events: Sequence[Event]) -> Content:
     restart = newest(events, Restart)
     since = restart.t if restart is not None else 0.0
     phases = [phase for phase in of_kind(events, Phase) if phase.t >= since]
-    ends = [*(phase.t for phase in phases[1:]), number_format.now()]
     lines = [_restarted(restart)] if restart is not None else []
-    for index, (phase, end) in enumerate(zip(phases, ends, strict=False)):
-        is_last = index == len(phases) - 1
-        sign = (glyphs().starting, "$warning") if is_last else (glyphs().done, "$success")
-        duration = number_format.duration(end - phase.t)
-        lines.append(Content.assemble(sign, f" {phase.name:<36}", (f"{duration:>10}", _MUTED)))
+    lines += phase_lines(phases, number_format.now())
     return Content("\n").join(lines) if lines else Content.styled("starting", _MUTED)
 
 
 def _address(server: Server) -> list[Content]:
     facts = [("address", f"{server.base_url}/v1"), ("key file", _below_home(key_file()))]
-    return [Content.assemble((f"{name:<11}", _MUTED), value) for name, value in facts]
+    return [Content.assemble((f"{name:<{LABEL}}", _MUTED), value) for name, value in facts]
 
 
 def _sleep(row: JobRow) -> list[Content]:
     """Whether it sleeps, or why it never does."""
-    label = (f"{'sleep':<11}", _MUTED)
+    label = (f"{'sleep':<{LABEL}}", _MUTED)
     key = ("z", "$primary")
     match row.state:
         case Asleep(waking=True):
@@ -102,10 +100,10 @@ def _sleep(row: JobRow) -> list[Content]:
 
 
 def _models(server: Server, standings: Mapping[str, Standing]) -> list[Content]:
-    width = max(len(model.id) for model in server.models)
+    width = min(_NAME, max(len(model.id) for model in server.models))
     lines = []
     for index, model in enumerate(server.models):
-        label = (f"{'models' if index == 0 else '':<11}", _MUTED)
+        label = (f"{'models' if index == 0 else '':<{LABEL}}", _MUTED)
         certificate = badge(standings.get(model.id, NO_CERTIFICATE))
         name = Content.assemble(label, _sign(model), f" {model.id:<{width}}  ")
         kind = "tuned" if model.kind == "adapter" else "base"
@@ -127,7 +125,7 @@ def _trouble(events: Sequence[Event]) -> list[Content]:
     for adapter in of_kind(events, Adapter):
         if not adapter.ok:
             reason = f"{adapter.name}: {adapter.message}"
-            lines.append(Content.assemble((f"{'refused':<11}", _MUTED), (reason, "$error")))
+            lines.append(Content.assemble((f"{'refused':<{LABEL}}", _MUTED), (reason, "$error")))
     return lines
 
 
@@ -135,7 +133,7 @@ def _restarted(restart: Restart) -> Content:
     """That it crashed, and why."""
     count = f"{restart.number} of {restart.most}"
     return Content.assemble(
-        (f"{'crashed':<11}", "$warning"),
+        (f"{'crashed':<{LABEL}}", "$warning"),
         f"{restart.reason} ",
         (f"started again, {count}", _MUTED),
     )

@@ -28,6 +28,13 @@ SERVE: list[Action] = [
         footer=True,
     ),
     Action(
+        "serve.chat",
+        "chat",
+        "Talk to the models of this server, side by side.",
+        "a",
+        footer=True,
+    ),
+    Action(
         "serve.unload",
         "unload",
         "Unload a tuned model from the server. Its files stay on disk.",

@@ -13,9 +13,11 @@ from textual.widgets import Static
 from serve.planning import Outlook
 from tui.serve.server_plan import NOTICED, Row, command_line, rows
 from tui.shared.dialog import Dialog, DialogKeys
+from tui.shared.hanging_text import HangingText
 from tui.shared.key_line import KeyHint
 from tui.shared.styles import DIALOGS
 
+_LABEL = 15  # cells before what a label stands for
 _SCROLL_KEYS = {"up", "down", "pageup", "pagedown", "home", "end"}
 
 
@@ -33,7 +35,9 @@ class PlanModal(Dialog[None]):
         with Vertical(classes="dialog -plan") as dialog:
             dialog.border_title = "What would be started"
             with VerticalScroll():
-                yield Static(Content("\n").join(_line(row) for row in self._rows))
+                text = HangingText(id="server-plan")
+                text.hang(Content("\n").join(_line(row) for row in self._rows), _LABEL)
+                yield text
                 yield Static(Content(self.command), classes="log-lines")
             yield DialogKeys(
                 KeyHint("c", "c", "copy the command line"),
@@ -56,7 +60,7 @@ def _line(row: Row) -> Content:
     name, value, why = row
     colour = "$warning" if name in NOTICED else "bold"
     return Content.assemble(
-        (f"{name:<14} ", "$foreground-muted"),
+        (f"{name:<{_LABEL}}", "$foreground-muted"),
         (value, colour),
         (f"  {why}" if why else "", "$foreground-muted"),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from textual import on
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
@@ -15,8 +16,8 @@ from textual.widget import Widget
 from jobs.events import Event, Follower
 from jobs.files import tail_lines
 from jobs.luthier_error import LuthierError
-from jobs.state import Asleep, Failed, Running, Starting, Stopping
-from models.certificate import Standing
+from jobs.state import Asleep, Failed, Lost, Running, Starting, Stopping
+from models.standing import Standing
 from tui import key_bindings
 from tui.serve import facts
 from tui.serve.adapters import Adapters
@@ -24,7 +25,9 @@ from tui.serve.api_line import ApiLine
 from tui.serve.live_panel import LivePanel
 from tui.serve.snippets import LANGUAGES, Language, snippet
 from tui.shared.action import Handler, Place
+from tui.shared.hanging_text import HangingText
 from tui.shared.job_actions import confirm_stop
+from tui.shared.log_panel import LogPanel
 from tui.shared.log_view import LogView
 from tui.shared.screen import LuthierScreen
 from tui.shared.state_label import state_content
@@ -71,17 +74,17 @@ class ServeScreen(LuthierScreen):
         self._timer: Timer | None = None
 
     def compose_body(self) -> Iterable[Widget]:
-        yield SteadyText("", id="no-server", classes="empty")
+        yield SteadyText("", id="serve-nothing", classes="empty")
         with Vertical(id="server"):
             yield SteadyText(id="server-title")
             with Horizontal(id="server-state"):
-                yield SteadyText(id="server-facts")
+                yield HangingText(id="server-facts")
                 yield LivePanel()
             with Vertical(id="snippet-panel", classes="panel"):
                 yield SteadyText(id="snippet")
             with Vertical(id="server-log", classes="panel") as panel:
                 panel.border_title = "log"
-                yield LogView(None)
+                yield LogPanel(None)
         yield self.api
 
     def on_mount(self) -> None:
@@ -112,7 +115,7 @@ class ServeScreen(LuthierScreen):
     def _turn_to(self, row: JobRow) -> None:
         self.server, self.events, self.key_shown = None, [], False
         self._follower = Follower(row.job.events_path)
-        self.query_one(LogView).open(row.job.log_path)
+        self.query_one(LogPanel).open(row.job.log_path)
 
     def _show_server(self, look: _ServerLook) -> None:
         if self.row is not None and look.job_id == self.row.id:
@@ -123,7 +126,7 @@ class ServeScreen(LuthierScreen):
         """Read what is new in the server's files, and show it; the time of a phase ticks, too."""
         news = self._follower.read() if self._follower is not None else []
         self.events += news
-        self.query_one(LogView).advance()
+        self.query_one(LogPanel).advance()
         if news or (self.row is not None and isinstance(self.row.state, Starting | Stopping)):
             self.show()
 
@@ -133,10 +136,10 @@ class ServeScreen(LuthierScreen):
         # what was hidden could not have the keys
         if row is not None and not server.display and self.focused is None:
             self.call_after_refresh(self.query_one(LogView).focus)
-        self.query_one("#no-server").display = row is None
+        self.query_one("#serve-nothing").display = row is None
         server.display = row is not None
         if row is None:
-            self.query_one("#no-server", SteadyText).update(
+            self.query_one("#serve-nothing", SteadyText).update(
                 "No server runs.\n\n[$primary]n[/] starts one: a base model and any number of tuned"
                 " ones,\nbehind one address that speaks the OpenAI API"
             )
@@ -152,8 +155,9 @@ class ServeScreen(LuthierScreen):
                     (f"   {since} ", "$foreground-muted"),
                 )
             )
-            self.query_one("#server-facts", SteadyText).update(
-                facts.server_facts(row, self.server, self.events, self.standings)
+            self.query_one("#server-facts", HangingText).hang(
+                facts.server_facts(row, self.server, self.events, self.standings),
+                0 if isinstance(row.state, Failed | Lost) else facts.LABEL,
             )
             panel = self.query_one("#snippet-panel")
             panel.display = self._answering
@@ -184,6 +188,15 @@ class ServeScreen(LuthierScreen):
             self.key if self.key_shown else None,
         )
 
+    @on(LogView.Searched)
+    def search_went_on(self) -> None:
+        self.query_one("#server-log").border_title = Content(
+            f"log{self.query_one(LogPanel).matches}"
+        )
+
+    def step_back(self) -> bool:
+        return self.query_one(LogPanel).step_back() or super().step_back()
+
     # Actions
 
     def _handlers(self) -> dict[str, Handler]:
@@ -198,6 +211,7 @@ class ServeScreen(LuthierScreen):
             "stop": Handler(self._stop, lambda: self.row is not None and self.row.alive),
             "sleep": Handler(self.adapters.toggle_sleep, self._can_sleep),
             "load": Handler(self.adapters.load, is_answering),
+            "chat": Handler(lambda: self.app.action_show("chat"), is_answering),
             "unload": Handler(self.adapters.unload, has_adapters),
             "pin": Handler(self.adapters.pin, has_adapters),
             "api": Handler(self.api.toggle),
@@ -264,8 +278,8 @@ def _look(job_id: str) -> _ServerLook:
 
 
 def _form(rows: list[JobRow], base: str | None, run_id: str | None) -> StartServerModal:
-    from models.certificate import standing
     from models.registry import list_models
+    from models.standing import standing
     from tui.serve.start_server import StartServerModal, TunedChoice
 
     names = [model.name for model in list_models() if model.ready]

@@ -29,8 +29,7 @@ def rows(outlook: Outlook) -> list[Row]:
             for refused in outlook.refused
         ],
         *[("note", name, note) for name, note in plan.notes.items()],
-        ("ranks up to", str(plan.max_lora_rank), why["max_lora_rank"]),
-        ("adapters", f"{plan.max_loras} at once", why["adapters"]),
+        *_adapters(plan),
         ("runs on", _device(plan), ""),
         ("memory", _memory(plan), why["memory"]),
         *_graphs(plan),
@@ -67,6 +66,16 @@ def rows(outlook: Outlook) -> list[Row]:
             if plan.extra_args
             else []
         ),
+    ]
+
+
+def _adapters(plan: ServerPlan) -> list[Row]:
+    why = plan.reasons
+    if plan.why_no_adapters:
+        return [("adapters", "none", why["adapters"])]
+    return [
+        ("ranks up to", str(plan.max_lora_rank), why["max_lora_rank"]),
+        ("adapters", f"{plan.max_loras} at once", why["adapters"]),
     ]
 
 

@@ -19,7 +19,7 @@ from textual.widgets.selection_list import Selection
 
 from jobs.job import Job
 from jobs.luthier_error import LuthierError
-from models.certificate import NO_CERTIFICATE, Standing
+from models.standing import NO_CERTIFICATE, Standing
 from serve.planning import Outlook
 from tui.serve.plan_modal import PlanModal
 from tui.shared.certificate_badge import badge
@@ -92,7 +92,7 @@ class StartServerModal(FormModal):
             yield CheckList(compact=True)
             yield Static("none of this base yet", id="no-tuned", classes="hint")
         yield Field("port", "port", placeholder="the last one, or a free one")
-        yield Field("more", "for vLLM", placeholder="further arguments, such as --max-num-seqs=8")
+        yield Field("more", "for vLLM", placeholder="more arguments, such as --max-num-seqs=8")
 
     @on(Select.Changed)
     def fill_tuned(self) -> None:

@@ -118,7 +118,7 @@ class SettingsScreen(LuthierScreen):
         ]
 
     def _endpoint_rows(self) -> list[Row]:
-        from serve.endpoints import hosted_endpoints
+        from models.endpoints import hosted_endpoints
 
         nothing = [Content("")] * 4
         try:
@@ -266,7 +266,7 @@ class SettingsScreen(LuthierScreen):
         self.app.push_screen(EndpointForm(), lambda name: self.show())
 
     def _remove_endpoint(self) -> None:
-        from serve import endpoints
+        from models import endpoints
         from tui.shared.confirm_modal import ConfirmModal
 
         name = self.endpoint

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jobs import giving_way
 from jobs.files import expanded
-from models.export.gguf import SCRIPT_SETTINGS
+from models.export.tools import SCRIPT_SETTINGS
 from tui import themes
 from tui.runs import run_order
 from tui.runs.run_columns import SORTABLE
@@ -52,6 +52,8 @@ class Setting:
     choices: Callable[[LuthierApp], Sequence[Choice]] = field(default=lambda _: ())
     act: Callable[[LuthierApp, Value], object] | None = None
     choose: Callable[[LuthierApp], object] | None = None
+    unset: str = "from PATH"
+    """How a file is called that is not set."""
 
     def stored(self, settings: dict[str, Any]) -> object | None:
         """What config.toml has under its name; None if nothing."""
@@ -90,7 +92,7 @@ class Setting:
                 words = (choice.word for choice in self.choices(app) if choice.value == value)
                 return next(words, str(value or ""))
             case "file":
-                return str(value) if value else "from PATH"
+                return str(value) if value else self.unset
 
 
 def _themes(app: LuthierApp) -> list[Choice]:
@@ -187,11 +189,11 @@ SETTINGS: list[Setting] = [
             f"tools.{key}",
             key,
             "Tools",
-            f"llama.cpp's {key}.py, which exports {exported} to GGUF. Without one, the script on"
-            " PATH is used.",
+            purpose,
             "file",
+            unset="none" if key.endswith("_python") else "from PATH",
         )
-        for key, exported in SCRIPT_SETTINGS.items()
+        for key, purpose in SCRIPT_SETTINGS.items()
     ),
 ]
 

@@ -60,6 +60,8 @@ class Handler:
 
     run: Callable[..., object]
     enabled: Callable[[], bool] = lambda: True
+    keeps_key: Callable[[], bool] = lambda: False
+    """Whether its key is not the app's either while it cannot be done."""
 
 
 def handled(actions: list[Action]) -> list[Action]:

@@ -3,10 +3,18 @@ colour, never colour alone."""
 
 from __future__ import annotations
 
+import re
+from typing import TYPE_CHECKING
+
 from textual.content import Content
 
-from models.certificate import Check, Standing
 from tui.shared.glyphs import glyphs
+
+if TYPE_CHECKING:
+    from models.certificate import Check
+    from models.standing import Standing
+
+_SHARE = re.compile(r"of [a-z]")  # the unit of a share; a count is "of 41 prompts"
 
 
 def badge(standing: Standing) -> Content:
@@ -60,7 +68,7 @@ def bound(check: Check) -> str:
 def _number(check: Check, value: float | None) -> str:
     if value is None:
         return ""
-    if check.unit in ("of tokens", "of answers"):
+    if _SHARE.match(check.unit):
         return f"{100 * value:.1f} %"
     return thousands(value) if value == int(value) else f"{value:.4f}"
 

@@ -1,113 +1,189 @@
-"""A certificate, to be read: its verdict, the models that were compared, every check with its
-figure and bound, and why it is not green."""
+"""The page of a certificate: the claim in one sentence, a line for each chapter, and each of them
+with its checks behind enter."""
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
+from textual import on, work
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.events import Key
-from textual.widgets import Static
+from textual.events import Resize
+from textual.widgets import OptionList, Static
 
-from models.certificate import Certificate, Check, Standing
-from tui.shared.certificate_badge import badge, bound, figure, sign, thousands
+from jobs.home import jobs_directory
+from jobs.luthier_error import LuthierError
+from tui.shared.certificate_words import (
+    COLUMNS,
+    IDENTITY,
+    WORDS,
+    Proofs,
+    certificate_text,
+    chapter_text,
+    claim,
+    more,
+    row_id,
+    rows,
+)
 from tui.shared.dialog import Dialog, DialogKeys
+from tui.shared.hanging_text import HangingText
 from tui.shared.key_line import KeyHint
+from tui.shared.row_table import RowTable
 from tui.shared.styles import DIALOGS
-from workshop import number_format
+from workshop.chapters import MAKERS
 
-_SCROLL_KEYS = {"up", "down", "pageup", "pagedown", "home", "end"}
-_NOTHING = """No certificate was made of this model yet.
+CHAT = "chat"
+DRIFT = "drift"
+_MARK = 2  # cells before the name of a check
+_TITLES = 2  # lines of a table above its rows
+_ROOM_FOR_UNITS = 100  # cells of the screen
+_MAP = KeyHint("enter", "enter", "prompts and tokens")
+_BACK = KeyHint("escape", "esc", "back")
 
-It proves that the trained, the merged and the served model are one: the same token ids, \
-the same probabilities, \
-the same stop tokens, the same bytes. It takes a minute or two, in a job of its own."""
 
-
-class CertificateModal(Dialog[bool]):
-    """Closes with True when a new certificate is wanted. The arrows scroll, any other key closes
-    it."""
+class CertificateModal(Dialog[str]):
+    """Closes with what is to be done: CHAT, or the chapter (or IDENTITY) that is to be measured."""
 
     CSS_PATH = DIALOGS
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "open", priority=True),
+        Binding("left,backspace", "back"),
+        Binding("c", f"finish('{IDENTITY}')"),
+        Binding("a", f"finish('{CHAT}')"),
+        *(Binding(maker.key, f"finish('{maker.kind}')") for maker in MAKERS),
+    ]
 
-    def __init__(
-        self,
-        name: str,
-        certificate: Certificate | None,
-        standing: Standing,
-        *,
-        being_made: bool = False,
-    ) -> None:
+    def __init__(self, proofs: Proofs) -> None:
         super().__init__()
-        self.model, self.certificate, self.standing, self.being_made = (
-            name,
-            certificate,
-            standing,
-            being_made,
-        )
+        self.proofs = proofs
+        self._opened = ""
+        """The line whose checks are shown; "" while all lines are."""
 
     def compose(self) -> ComposeResult:
-        narrow, low = self.app.size.width < 100, self.app.size.height < 40
-        with Vertical(
-            classes="dialog -tall" if low and self.certificate is not None else "dialog -wide"
-        ) as dialog:
-            dialog.border_title = Content(f"Certificate of {self.model}")
-            dialog.set_class(self.standing.verdict == "red", "-error")
-            with VerticalScroll():
-                yield Static(
-                    _NOTHING
-                    if self.certificate is None
-                    else certificate_text(self.certificate, self.standing, units=not narrow)
-                )
-            again = "certify" if self.certificate is None else "certify again"
-            offered = [] if self.being_made else [KeyHint("c", "c", again)]
-            yield DialogKeys(*offered)
+        with Vertical(classes="dialog -certificate") as dialog:
+            dialog.set_class(self.proofs.standing.verdict == "red", "-error")
+            with Vertical(id="chapters"):
+                yield Static(claim(self.proofs), id="claim")
+                yield RowTable(COLUMNS, "proofs")
+                yield HangingText(id="in-full")
+            with VerticalScroll(id="checks"):
+                yield HangingText(id="certificate")
+            yield DialogKeys()
 
-    def on_key(self, event: Key) -> None:
-        if event.key in _SCROLL_KEYS:
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.query_one("#checks").display = False
+        lines, table = rows(self.proofs), self.query_one(RowTable)
+        table.styles.height = len(lines) + _TITLES
+        table.show(lines)
+        table.options.focus()
+        self._show()
+
+    def on_resize(self, event: Resize) -> None:
+        self._show()
+
+    @on(OptionList.OptionHighlighted)
+    def _follow_cursor(self) -> None:
+        self._show()
+
+    @property
+    def selected_line(self) -> str:
+        return self.query_one(RowTable).highlighted_id or IDENTITY
+
+    def _show(self) -> None:
+        if not self.query(RowTable):  # a message that came before it was composed, or as it closes
             return
-        event.stop()
-        if event.key != "ctrl+q":
-            self.dismiss(event.key == "c" and not self.being_made)
+        self.query_one("#chapters").display = not self._opened
+        self.query_one("#checks").display = bool(self._opened)
+        self.query_one(".dialog").border_title = self._title()
+        keys = self.query_one(DialogKeys)
+        if self._opened:
+            indent = _MARK if self._opened == IDENTITY else 0
+            self.query_one("#certificate", HangingText).hang(self._checks(self._opened), indent)
+            opens_map = [_MAP] if self._opened == DRIFT else []
+            keys.show([*opens_map, *self._measuring(self._opened)], leave=_BACK)
+            return
+        self.query_one("#in-full", HangingText).hang(more(self.proofs, self.selected_line), 0)
+        opens = [KeyHint("enter", "enter", "checks")] if self._can_open(self.selected_line) else []
+        keys.show([KeyHint("a", "a", "chat"), *opens, *self._measuring(self.selected_line)])
 
+    def _title(self) -> Content:
+        part = self._opened.partition(" ")[0]
+        title = next((f": {word}" for kind, word in WORDS.items() if kind == part), "")
+        return Content(f"Certificate of {self.proofs.name}{title}")
 
-def certificate_text(written: Certificate, standing: Standing, *, units: bool) -> Content:
-    tokens = thousands(written.sample["tokens"])
-    when = (
-        f"   {number_format.age(written.made)}, in {number_format.duration(written.seconds)}, on"
-        f" {written.sample['turns']} turns, {tokens} tokens"
-    )
-    lines = [Content.assemble(badge(standing), (when, "$foreground-muted"))]
-    lines += (
-        [Content.assemble("\n", (standing.reason, "$warning"))]
-        if standing.outdated and written.verdict != "red"
-        else []
-    )
-    lines += [
-        Content.assemble("\n", (fault.sentence, "$error" if fault.verdict == "red" else "$warning"))
-        for fault in written.faults
-    ]
-    titles = f"{'model':<8}{'engine':<14}{'mean NLL':>9}{'tokens':>8}{'ended by a stop token':>24}"
-    lines += [Content(""), Content.styled(titles, "$foreground-muted")]
-    for column in written.columns:
-        ended = f"{column.stopped} of {column.answers}" if column.answers else ""
-        lines.append(
-            Content(
-                f"{column.model:<8}{column.engine:<14}{column.nll:>9.4f}{thousands(column.tokens):>8}{ended:>24}"
-            )
-        )
-    lines += [
-        Content(""),
-        Content.styled(
-            f"  {'check':<33}{'figure':>8}   {'green':<18}".rstrip(), "$foreground-muted"
-        ),
-    ]
-    return Content("\n").join([*lines, *(_check(check, units=units) for check in written.checks)])
+    def _measuring(self, line_id: str) -> list[KeyHint]:
+        """The key that measures a line, if none is at it."""
+        kind = line_id.partition(" ")[0]
+        again = " again" if self._can_open(line_id) else ""
+        if kind in self.proofs.being_made:
+            return []
+        if kind == IDENTITY:
+            return [KeyHint("c", "c", f"certify{again}")]
+        return [
+            KeyHint(maker.key, maker.key, f"measure{again}")
+            for maker in MAKERS
+            if maker.kind == kind
+        ]
 
+    def _can_open(self, line_id: str) -> bool:
+        if line_id == IDENTITY:
+            return self.proofs.certificate is not None
+        return any(row_id(chapter) == line_id for chapter in self.proofs.chapters)
 
-def _check(check: Check, *, units: bool) -> Content:
-    glyph, colour, _ = sign(Standing(check.verdict))
-    row = f" {check.name:<33}{figure(check):>8}   {bound(check):<18}"
-    return Content.assemble(
-        (glyph, colour), row, (check.unit if units else "", "$foreground-muted")
-    )
+    def _checks(self, line_id: str) -> Content:
+        units = self.app.size.width >= _ROOM_FOR_UNITS
+        written = self.proofs.certificate
+        if line_id == IDENTITY and written is not None:
+            return certificate_text(written, self.proofs.of_certificate, units=units)
+        of_id = {row_id(chapter): chapter for chapter in self.proofs.chapters}
+        return chapter_text(of_id[line_id], units=units)
+
+    def entries(self) -> list[object]:
+        return []
+
+    def check_action(self, action: str, parameters: tuple[Any, ...]) -> bool | None:
+        if action == "finish":
+            return parameters[0] not in self.proofs.being_made
+        return super().check_action(action, parameters)
+
+    def action_open(self) -> None:
+        if self._opened == DRIFT:
+            self._open_map()
+        if not self._opened and self._can_open(self.selected_line):
+            self._opened = self.selected_line
+            self._show()
+            self.query_one("#checks").scroll_home(animate=False)
+            self.query_one("#checks").focus()
+
+    @work(thread=True, exit_on_error=False)
+    def _open_map(self) -> None:
+        """The prompts with their tokens, from the folder of the job that measured them."""
+        from serve.drift import spill_map
+        from tui.shared.drift_modal import DriftModal
+        from tui.shared.error_modal import ErrorModal
+
+        job = next(chapter.job for chapter in self.proofs.chapters if chapter.kind == DRIFT)
+        dialog: Dialog[None] | ErrorModal
+        try:
+            dialog = DriftModal(self.proofs.name, spill_map.read(jobs_directory() / job))
+        except LuthierError as error:
+            dialog = ErrorModal(error, [])
+        self.app.call_from_thread(self.app.push_screen, dialog)
+
+    def action_back(self) -> None:
+        if self._opened:
+            self._opened = ""
+            self._show()
+            self.query_one(RowTable).options.focus()
+
+    def action_close(self) -> None:
+        if self._opened:
+            self.action_back()
+        else:
+            super().action_close()
+
+    def action_finish(self, result: str) -> None:
+        self.dismiss(result)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import ClassVar, TypeVar
 
 from textual import on
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 from textual.widgets import Input, Select, SelectionList, TextArea
@@ -27,10 +28,10 @@ SUBMIT_KEYS: list[BindingType] = [
 
 
 class DialogKeys(KeyLine):
-    """The keys of a dialog: its own, and esc."""
+    """The keys of a dialog: its own, and what esc does."""
 
-    def show(self, hints: Sequence[KeyHint]) -> None:
-        super().show([*hints, _CLOSE])
+    def show(self, hints: Sequence[KeyHint], leave: KeyHint = _CLOSE) -> None:
+        super().show([*hints, leave])
         self._own = hints
 
     def ask(self) -> None:
@@ -53,6 +54,15 @@ class Dialog(ModalScreen[R]):
 
     def on_mount(self) -> None:
         self.call_after_refresh(self._remember_entries)
+
+    def dismiss(self, result: R | None = None) -> AwaitComplete:
+        """Close it, and what is open over it. Textual would close whichever screen is in front,
+        also for a dialog that has closed already: its work in the background may end late."""
+        if self not in self.app.screen_stack:
+            return AwaitComplete()
+        while self.app.screen is not self:
+            self.app.pop_screen()
+        return super().dismiss(result)
 
     def _remember_entries(self) -> None:
         self._first_entries = self.entries()

@@ -9,21 +9,14 @@ from jobs.luthier_error import LuthierError
 
 def edited(app: App[None], text: str, suffix: str = ".md") -> str | None:
     """The text as it was saved; None if it was not. `$VISUAL` or `$EDITOR` names the editor."""
-    import click
+    from tui.shared.text_editor import edit_text
 
     try:
         with app.suspend():
-            saved = click.edit(text, extension=suffix)
+            return edit_text(text, suffix)
     except SuspendNotSupported:
         raise LuthierError(
             "No editor can be opened here",
             "The app has no terminal that it could hand over.",
             "Write the text here; ctrl+j begins a new line.",
         ) from None
-    except click.ClickException as error:
-        raise LuthierError(
-            "The editor did not start",
-            error.message,
-            "$EDITOR names the command that edits a file, such as `nano` or `code --wait`.",
-        ) from None
-    return None if saved is None else saved.rstrip("\n")

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Label, Static
@@ -31,7 +31,9 @@ class Field(Vertical):
     def compose(self) -> ComposeResult:
         with Horizontal():
             yield Label(Content(self.title))
-            yield Input(self._value, placeholder=self._placeholder, compact=True)
+            box = Input(self._value, placeholder=self._placeholder, compact=True)
+            box.cursor_blink = False  # over SSH each blink is sent
+            yield box
         yield Static(classes="field-error")
 
     @property
@@ -63,7 +65,8 @@ class FormModal(Dialog[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -form") as dialog:
             dialog.border_title = Content(self.heading)
-            yield from self.compose_fields()
+            with VerticalScroll(can_focus=False):
+                yield from self.compose_fields()
             yield Static(id="form-error")
             yield DialogKeys(*self.hints)
 

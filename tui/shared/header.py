@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from textual import getters
 from textual.app import ComposeResult
@@ -11,15 +11,15 @@ from textual.content import Content
 from textual.events import Resize
 from textual.widgets import Static
 
-from jobs.machine import Machine
-from jobs.state import Asleep, Running, Starting
 from tui.app import LuthierApp
 from tui.screens import TABS, ScreenInfo
 from tui.shared.action import Place
 from tui.shared.glyphs import glyphs
-from tui.shared.machine_text import strain
 from tui.shared.mode import Mode
-from workshop.job_list import JobRow, newest_server, running_count
+
+if TYPE_CHECKING:
+    from jobs.machine import Machine
+    from workshop.job_list import JobRow
 
 _Form = Literal["title", "key", "none"]
 _FORMS: list[tuple[_Form, _Form]] = [
@@ -34,6 +34,7 @@ the screen in front always has its title."""
 _TAB_OF: dict[Place, Place] = {"run": "runs", "report": "compare"}
 """The tabs of screens that other screens open."""
 _GAP = 4  # cells beside tabs and state
+_IDLE = Content.from_markup("[$foreground-muted]idle[/]")
 
 
 class HeaderTab(Static):
@@ -142,6 +143,13 @@ def _key_of(screen: ScreenInfo) -> str:
 
 
 def _state_text(rows: list[JobRow], machine: Machine | None, narrow: bool) -> Content:
+    if not rows:
+        return _IDLE
+    # not before the first paint
+    from jobs.state import Asleep, Running, Starting
+    from tui.shared.machine_text import strain
+    from workshop.job_list import newest_server, running_count
+
     parts = []
     # an empty home's machine may be as busy as it likes
     if machine is not None and running_count(rows):
@@ -171,9 +179,7 @@ def _state_text(rows: list[JobRow], machine: Machine | None, narrow: bool) -> Co
         parts.append(_signed(glyphs().asleep, "$secondary", "server asleep"))
     elif server is not None and isinstance(server.state, Starting):
         parts.append(_signed(glyphs().starting, "$warning", "server starting"))
-    if not parts:
-        return Content.from_markup("[$foreground-muted]idle[/]")
-    return Content("   ").join(parts)
+    return Content("   ").join(parts) if parts else _IDLE
 
 
 def _signed(sign: str, colour: str, text: str) -> Content:

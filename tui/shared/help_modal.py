@@ -21,7 +21,8 @@ from tui.shared.glossary import Term, matching_terms
 from tui.shared.key_line import KeyHint
 from tui.shared.styles import DIALOGS
 
-_TEXT_COLUMN = 10 + 16  # behind the keys and the title
+_KEYS, _TITLE = 14, 16  # cells of the longest, and a gap
+_TEXT_COLUMN = _KEYS + _TITLE
 
 
 class HelpModal(Dialog[None]):
@@ -123,7 +124,7 @@ def _lines(action: Action, width: int) -> list[Content]:
     """Keys, title and help in three columns; a long help goes on below itself."""
     indent = _TEXT_COLUMN
     wrapped = wrap(action.help, max(20, width - indent)) or [""]
-    keys, title = f"{' '.join(action.key_names):<9} ", f"{action.title:<15} "
+    keys, title = f"{' '.join(action.key_names):<{_KEYS}}", f"{action.title:<{_TITLE}}"
     first = Content.assemble((keys, "$secondary"), title, (wrapped[0], "$foreground-muted"))
     return [
         first,

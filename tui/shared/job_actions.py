@@ -3,6 +3,8 @@ background."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import job as jobs
@@ -11,17 +13,23 @@ from jobs.files import folder_bytes
 from jobs.job import Job
 from jobs.luthier_error import LuthierError
 from jobs.state import Queued, Starting, Stopping
-from models import certificate
+from models import certificate, chapters
 from models.events import Checkpoint, newest
 from models.runs import Run
+from models.standing import of_certificate, standing
 from serve.certificate.launch import is_about
 from tui.shared.confirm_modal import ConfirmModal
 from tui.shared.messages import JobRemoved, JobsChanged
 from tui.shared.screen import LuthierScreen
 from workshop import number_format
+from workshop.chapters import MAKERS, being_made
 
 if TYPE_CHECKING:
     from tui.shared.certificate_modal import CertificateModal
+    from tui.shared.certificate_words import Proofs
+    from tui.shared.shipped_form import ShippedForm
+    from workshop.comparison.reports import Report
+    from workshop.job_list import JobRow
 
 
 def what_stays(job: Job) -> str:
@@ -163,30 +171,143 @@ def edit_recipe(screen: LuthierScreen, job: Job) -> None:
 
 
 def show_certificate(screen: LuthierScreen, run: Job) -> None:
-    """What was proved of a run's model; from there, have it proved anew."""
-    rows = screen.app.rows or []
-    being_made = any(
-        row.kind == "certify" and row.alive and is_about(row.job, Run(run)) for row in rows
-    )
+    """What was proved of a run's model; from there, have it proved or measured again."""
 
-    def certify() -> JobsChanged:
+    def measure(kind: str) -> JobsChanged:
+        maker = next((maker for maker in MAKERS if maker.kind == kind), None)
+        if maker is not None and maker.start is not None:
+            maker.start(Run(run))
+            return JobsChanged(f"{run.spec.name} is being measured. Runs shows how far it is.")
         from serve.certificate.launch import certify
 
         certify(Run(run))
         return JobsChanged(f"{run.spec.name} is being certified. Runs shows how far it is.")
 
-    def answered(again: bool | None) -> None:
-        if again:
-            screen.in_background(certify)
+    def answered(result: str | None) -> None:
+        from tui.shared.certificate_modal import CHAT
+
+        if result == CHAT:
+            screen.app.call_later(screen.app.journey.chat_with, run)
+        elif result == "shipped":
+            certify_export(screen, run)
+        elif result is not None:
+            screen.in_background(lambda: measure(result))
 
     def read() -> CertificateModal:
         from tui.shared.certificate_modal import CertificateModal
 
-        try:
-            proof = certificate.read(run.directory)
-        except LuthierError:
-            proof = None
-        standing = certificate.standing(run.directory)
-        return CertificateModal(run.spec.name, proof, standing, being_made=being_made)
+        return CertificateModal(proofs_of(Run(run), screen.app.rows or []))
 
     screen.in_thread(read, lambda dialog: screen.app.push_screen(dialog, answered))
+
+
+def certify_export(screen: LuthierScreen, run: Job) -> None:
+    """Ask what is shipped of a run, and measure whether it is what was trained."""
+
+    def started(job_id: str | None) -> None:
+        if job_id is not None:
+            screen.notify("The export is being certified. Runs shows how far it is.")
+            screen.app.read_jobs()
+
+    def read() -> ShippedForm:
+        from tui.shared.shipped_form import ShippedForm
+
+        return ShippedForm(run, screen.app.rows or [])
+
+    screen.in_thread(read, lambda form: screen.app.push_screen(form, started))
+
+
+def proofs_of(run: Run, job_rows: list[JobRow]) -> Proofs:
+    """What its page shows, read from the run's folder."""
+    from tui.shared.certificate_words import IDENTITY, Proofs
+
+    directory = run.folder.path
+    damage, written, further = "", None, []
+    try:
+        written = certificate.read(directory)
+        further = chapters.read_all(directory)
+    except LuthierError as error:
+        damage = error.message
+    busy: set[str] = {*being_made(job_rows, run)}
+    if any(row.kind == "certify" and row.alive and is_about(row.job, run) for row in job_rows):
+        busy.add(IDENTITY)
+    return Proofs(
+        run.name,
+        written,
+        standing(directory),
+        further,
+        frozenset(busy),
+        damage,
+        of_certificate(directory),
+    )
+
+
+def show_guard(screen: LuthierScreen, run: Job) -> None:
+    """What a run's model won and lost against its base; where nothing was asked yet, offer to."""
+
+    def read() -> Callable[[], object]:
+        from workshop.regression.launch import newest_job, newest_result
+        from workshop.regression.report import report_of
+
+        guarded = Run(run)
+        newest, latest = newest_job(guarded), newest_result(guarded)
+        if newest is not None and newest.alive():
+            text = f"{newest.short_id} is asking both models: Runs shows how far it is."
+            return lambda: screen.notify(text)
+        if latest is not None:
+            job, report = latest[0], report_of(latest[1])
+            return lambda: _open_report(screen, job, report, guarded)
+        return lambda: _offer_guard(screen, guarded)
+
+    screen.in_thread(read, lambda show: show(), group="guard", exclusive=True)
+
+
+def open_guard(screen: LuthierScreen, job: Job) -> None:
+    """The result of a guard that is done."""
+
+    def read() -> Callable[[], object]:
+        from workshop.regression import result as results
+        from workshop.regression.launch import order_of
+        from workshop.regression.report import report_of
+
+        result = results.read(job.directory)
+        if result is None:
+            return lambda: screen.app.open_job(job)
+        report, guarded = report_of(result), Run(Job(Path(order_of(job).run)))
+        return lambda: _open_report(screen, job, report, guarded)
+
+    screen.in_thread(read, lambda show: show(), group="guard", exclusive=True)
+
+
+def _open_report(screen: LuthierScreen, job: Job, report: Report, guarded: Run) -> None:
+    from tui.compare.report_screen import ReportScreen
+
+    screen.app.push_screen(ReportScreen(job, report, guarded))
+
+
+def _offer_guard(screen: LuthierScreen, run: Run) -> None:
+    def answered(yes: bool | None) -> None:
+        if yes:
+            start_guard(screen, run)
+
+    message = (
+        "Asks the base and the tuned model the same small probes: instructions, arithmetic, facts,"
+        " refusals, language, format, length, and the loss on plain text. Shows what was won and"
+        " lost, item by item. On a CPU with the built-in model it takes one to three minutes, in a"
+        " job of its own."
+    )
+    question = ConfirmModal(f"Guard {run.name}?", message, yes="ask", no="not now")
+    screen.app.push_screen(question, answered)
+
+
+def start_guard(screen: LuthierScreen, run: Run, again: Job | None = None) -> None:
+    """Ask the probes in a job of its own, as the run's recipe says; or as a guard that is to be
+    made `again` was asked."""
+
+    def start() -> JobsChanged:
+        from workshop.regression.launch import guard_run, order_for, order_of
+
+        guard_run(order_for(run) if again is None else order_of(again))
+        return JobsChanged(f"{run.name} is being guarded. Runs shows how far it is.")
+
+    screen.in_background(start)

@@ -48,5 +48,5 @@ class JumpOverlay(ModalScreen[Widget | None]):
         """The letters stand where the widgets were before another size came."""
         if self._size_at_first is None:
             self._size_at_first = event.size
-        elif event.size != self._size_at_first:
+        elif event.size != self._size_at_first and self.is_current:
             self.dismiss(None)

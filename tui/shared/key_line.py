@@ -1,4 +1,4 @@
-"""Keys and what they do, in a line. Each can be clicked."""
+"""Keys and what they do, in a line, or in several where it is too narrow. Each can be clicked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from textual.content import Content
-from textual.events import Click
+from textual.events import Click, Resize
 from textual.widgets import Static
 
 GAP = 3
@@ -31,27 +31,37 @@ class KeyLine(Static):
 
     def __init__(self, *hints: KeyHint, classes: str = "keys") -> None:
         super().__init__(classes=classes)
-        self._places: list[tuple[range, str]] = []
+        self._places: list[tuple[int, range, str]] = []
         self.hints: list[KeyHint] = []
         self.show(hints)
 
     def show(self, hints: Sequence[KeyHint]) -> None:
         self.hints = list(hints)
+        self._lay_out()
+
+    def on_resize(self, event: Resize) -> None:
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        width = self.content_size.width
+        lines: list[list[Content]] = [[]]
         self._places, x = [], 0
-        for hint in hints:
-            self._places.append((range(x, x + hint.width), hint.key))
+        for hint in self.hints:
+            if width and x and x + hint.width > width:
+                lines.append([])
+                x = 0
+            self._places.append((len(lines) - 1, range(x, x + hint.width), hint.key))
             x += hint.width + GAP
-        texts = [
-            Content.assemble(
-                (f"{hint.label} ", f"bold {self.colour}"), (hint.text, "$foreground-muted")
+            lines[-1].append(
+                Content.assemble(
+                    (f"{hint.label} ", f"bold {self.colour}"), (hint.text, "$foreground-muted")
+                )
             )
-            for hint in hints
-        ]
-        self.update(Content(" " * GAP).join(texts))
+        self.update(Content("\n").join(Content(" " * GAP).join(line) for line in lines))
 
     def on_click(self, event: Click) -> None:
         """A click on a hint presses its key."""
         at = event.get_content_offset(self)
-        for columns, key in self._places:
-            if at is not None and at.x in columns:
+        for line, columns, key in self._places:
+            if at is not None and at.y == line and at.x in columns:
                 self.app.simulate_key(key)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual.binding import BindingType
@@ -16,6 +17,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui import key_bindings
+from tui.shared.glyphs import glyphs
 from tui.shared.log_keys import LogKeys
 from tui.shared.log_search import LogSearch
 from tui.shared.readable_log import ReadableLog, Words
@@ -197,10 +199,12 @@ class LogView(LogKeys, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         number = y + round(self.scroll_offset.y)
-        width, style = self.size.width, self._line_style
+        width, style = self.scrollable_content_region.width, self._line_style
         if self._index is None or number >= len(self._index):
             return Strip.blank(width, style)
-        line = self._index.line(number)
+        line = self._index.line(number)[: 4 * width]
+        if cell_len(line) > width:
+            line = set_cell_size(line, width - 1) + glyphs().ellipsis
         if self.search is None:
             return Strip([Segment(line, style)]).adjust_cell_length(width, style)
         mark = style + self.get_component_rich_style(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from jobs.job import DamagedJob
-from jobs.machine import Machine
-from workshop.job_list import JobRow
+if TYPE_CHECKING:
+    from jobs.job import DamagedJob
+    from jobs.machine import Machine
+    from workshop.job_list import JobRow
 
 
 @dataclass

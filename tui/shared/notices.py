@@ -7,18 +7,15 @@ looks is told when somebody looks again.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from jobs.state import Done, Failed, Lost, Running, Starting, Stopped, Stopping, word
 from tui.shared.foreign_text import one_line
-from tui.shared.glyphs import glyphs
-from workshop import config, number_format
-from workshop.job_list import JobRow
+from workshop import config
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the first paint does not wait for the states of jobs
     from tui.app import LuthierApp
+    from tui.shared.ends import Ends
+    from workshop.job_list import JobRow
 
 _NAME = "Luthier"
 _MOST_TOASTS = 3
@@ -26,39 +23,12 @@ _MOST_TOASTS = 3
 _PUSH_TITLE, _POP_TITLE = "\x1b[22;2t", "\x1b[23;2t"
 
 
-class Ends:
-    """Which jobs have ended since the last look."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, object] | None = None
-
-    def new(self, rows: Iterable[JobRow]) -> list[JobRow]:
-        """The jobs whose end was not seen before; none at the first look."""
-        now = {row.id: _end(row) for row in rows}
-        before, self._known = self._known, now
-        return (
-            []
-            if before is None
-            else [
-                row for row in rows if now[row.id] is not None and before.get(row.id) != now[row.id]
-            ]
-        )
-
-
-def _end(row: JobRow) -> object:
-    """Tells one end of a job from another; None while it lives. A lost job's last event may still
-    move."""
-    if row.alive:
-        return None
-    return "lost" if isinstance(row.state, Lost) else row.since
-
-
 class Notices:
     """Tells the user of an app about ends. `silent`: no bell and no desktop notice."""
 
     def __init__(self, app: LuthierApp) -> None:
         self._app = app
-        self._ends = Ends()
+        self._ends: Ends | None = None
         self._held: list[JobRow] = []
         self._title = ""
         self.silent = config.read().get("silent") is True
@@ -71,6 +41,9 @@ class Notices:
         self._write(f"\x1b]2;\x07{_POP_TITLE}")
 
     def jobs_read(self, rows: list[JobRow]) -> None:
+        from tui.shared.ends import Ends, terminal_title
+
+        self._ends = self._ends or Ends()
         ended = self._ends.new(rows)
         if self._app.app_focus:
             self._tell(ended)
@@ -81,6 +54,8 @@ class Notices:
 
     def focus_changed(self, focused: bool) -> None:
         if focused and self._held:
+            from tui.shared.ends import terminal_title
+
             ended, self._held = self._held, []
             self._tell(ended)
             self._show_title(terminal_title(self._app.rows or [], None))
@@ -101,22 +76,23 @@ class Notices:
 
     def _tell(self, ended: list[JobRow]) -> None:
         """A toast a job, unless the screen in front shows it; one for all, where there are many."""
+        from tui.shared.ends import end_text, is_bad, summary
+
         job_in_front = getattr(self._app.screen, "job", None)
         unseen = [row for row in ended if job_in_front is None or job_in_front.id != row.id]
-        bad = any(isinstance(row.state, Failed | Lost) for row in unseen)
+        bad = any(is_bad(row) for row in unseen)
         if len(unseen) > _MOST_TOASTS:
-            self._app.notify(_summary(unseen), severity="error" if bad else "information")
+            self._app.notify(summary(unseen), severity="error" if bad else "information")
             return
         for row in unseen:
-            self._app.notify(
-                end_text(row),
-                severity="error" if isinstance(row.state, Failed | Lost) else "information",
-            )
+            self._app.notify(end_text(row), severity="error" if is_bad(row) else "information")
 
     def _call(self, ended: list[JobRow]) -> None:
+        from tui.shared.ends import end_text, summary
+
         worth_a_call = [row for row in ended if row.kind != "inspect"]
         if worth_a_call and not self.silent:
-            text = end_text(worth_a_call[0]) if len(worth_a_call) == 1 else _summary(worth_a_call)
+            text = end_text(worth_a_call[0]) if len(worth_a_call) == 1 else summary(worth_a_call)
             self._app.bell()
             # A desktop notice: iTerm2, kitty, WezTerm, Ghostty, Windows Terminal, which read one
             # that begins with a figure as an order.
@@ -131,52 +107,3 @@ class Notices:
         driver = self._app._driver  # Textual has no public way
         if driver is not None:
             driver.write(sequence)
-
-
-def terminal_title(rows: Iterable[JobRow], ended: JobRow | None) -> str:
-    """What ended while nobody looked, else what runs: "● captain 45 % · Luthier"."""
-    if ended is not None:
-        return (
-            f"{getattr(glyphs(), word(ended.state))} {ended.name} {word(ended.state)}"
-            f" {glyphs().dot} {_NAME}"
-        )
-    busy = [
-        row
-        for row in rows
-        if row.kind != "server" and isinstance(row.state, Starting | Running | Stopping)
-    ]
-    if not busy:
-        return _NAME
-    first = max(busy, key=lambda row: (isinstance(row.state, Running), row.total > 0))
-    share = f" {100 * first.step // first.total} %" if first.total else ""
-    beside = f" +{len(busy) - 1}" if len(busy) > 1 else ""
-    state = getattr(glyphs(), word(first.state))
-    return f"{state} {first.name}{share}{beside} {glyphs().dot} {_NAME}"
-
-
-def end_text(row: JobRow) -> str:
-    """How a job ended, in a sentence."""
-    match row.state:
-        case Done() if row.kind == "run" and row.loss is not None:
-            return (
-                f"{row.name} is done: loss {number_format.loss(row.loss)} after {row.step} steps."
-            )
-        case Failed(title=title):
-            return f"{row.name} failed: {title}."
-        case Stopped() if row.total:
-            return f"{row.name} was stopped at step {row.step} of {row.total}."
-        case Stopped():
-            return f"{row.name} was stopped."
-        case Lost():
-            return f"{row.name} was lost: its supervisor is gone."
-        case _:
-            return f"{row.name} is {word(row.state)}."
-
-
-def _summary(rows: list[JobRow]) -> str:
-    """Many ends in a sentence: "12 jobs have ended: 10 done, 2 failed."."""
-    words = Counter(word(row.state) for row in rows)
-    return (
-        f"{len(rows)} jobs have ended:"
-        f" {', '.join(f'{count} {how}' for how, count in words.most_common())}."
-    )

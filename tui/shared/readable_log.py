@@ -20,8 +20,9 @@ _NOISE = re.compile(
     rb"nanobind: | - leaked (?:type|function|instance) | - \.\.\. skipped remainder"
     rb"|See https://nanobind"
     rb"|/[^:]*\.py:\d+: \w*Warning: |\[W\d{4} \d\d:"
+    rb"|[^\n]* \[launcher\.py:\d+\] (?:Available routes|Route: )"
     rb"|Triton is installed, but|Failed to load CPU gemm_4bit_forward"
-    rb"|[^\n]*\d+%\|[^\n]*(?:it|s|B)/(?:s|it)[^\n]*\]\s*$"
+    rb"|[^\n]*\d+%(?: Completed )? ?\|[^\n]*(?:it|s|B)/(?:s|it)[^\n]*\]\s*$"
 )
 _PYTHON_WARNING = re.compile(rb"[^\n]*\.py:\d+: \w*Warning: ")
 Words = Callable[[str], str]

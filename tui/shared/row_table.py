@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import on
+from textual._widget_navigation import Direction
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
@@ -64,6 +65,11 @@ class Row:
 
 class RowOptions(OptionList, inherit_bindings=False):
     BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("list")
+
+    def _move_page(self, direction: Direction) -> None:
+        """Textual raises where the list has no room for a line yet."""
+        if self.highlighted is None or self.highlighted in self._index_to_line:
+            super()._move_page(direction)
 
     def show_prompt(self, index: int, prompt: Content) -> None:
         """Another text in this row, if it differs: only its lines are painted. Textual's own way

@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from inspect import isawaitable
 from types import MappingProxyType
-from typing import ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from textual import getters
 from textual.actions import parse
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.events import Key, Resize
+from textual.geometry import Size
 from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
@@ -27,7 +28,9 @@ from tui.shared.footer import KeyFooter
 from tui.shared.header import HeaderLine
 from tui.shared.messages import JobsChanged
 from tui.shared.mode import MODES, Mode
-from workshop.job_list import JobRow
+
+if TYPE_CHECKING:
+    from workshop.job_list import JobRow
 
 MINIMUM_WIDTH, MINIMUM_HEIGHT = 60, 15
 
@@ -48,6 +51,7 @@ class LuthierScreen(Screen[None]):
         self._possible: list[tuple[str, bool | None]] = []
 
     def compose(self) -> ComposeResult:
+        self._fit_to(self.app.size)
         yield HeaderLine(self.place)
         yield from self.compose_body()
         yield KeyFooter()
@@ -59,10 +63,25 @@ class LuthierScreen(Screen[None]):
     def on_mount(self) -> None:
         self.watch(self.app, "rows", self._rows_changed)
 
+    def _fit_to(self, size: Size) -> None:
+        """Have the classes of this size from the beginning: those that come with the first resize
+        have everything styled and painted twice."""
+        classes: dict[str, bool] = {}
+        for cells, breakpoints in (
+            (size.width, self.app.HORIZONTAL_BREAKPOINTS),
+            (size.height, self.app.VERTICAL_BREAKPOINTS),
+        ):
+            fitting = self._get_breakpoint_classes(cells, breakpoints or [])
+            classes |= {name: name in fitting for _, name in breakpoints or []}
+        classes["-too-small"] = size.width < MINIMUM_WIDTH or size.height < MINIMUM_HEIGHT
+        self.update_classes(classes, animate=False)
+
     def on_resize(self, event: Resize) -> None:
-        self.set_class(
-            event.size.width < MINIMUM_WIDTH or event.size.height < MINIMUM_HEIGHT, "-too-small"
-        )
+        classes_before = self.classes
+        self._fit_to(event.size)
+        if self.classes != classes_before and self.is_mounted:
+            # what a screen shows may depend on its room, which its parts have after the layout
+            self.call_after_refresh(self._rows_changed, self.app.rows)
 
     def on_screen_resume(self) -> None:
         if self.is_mounted:
@@ -92,9 +111,25 @@ class LuthierScreen(Screen[None]):
 
     def on_key(self, event: Key) -> None:
         """A key whose action cannot be done now says why."""
-        reason = reasons.why_not(self, event.key)
+        is_kept = self.keeps_key(event.key)
+        reason = reasons.why_not(self, event.key, is_kept=is_kept)
+        if is_kept:
+            event.stop()
+            event.prevent_default()
         if reason and all(reason != toast.message for toast in self.app._notifications):
             self.notify(reason, timeout=4)
+
+    def keeps_key(self, key: str) -> bool:
+        """Whether an action of this screen that cannot be done now keeps its key from the app."""
+        names = [
+            str(parameters[0])
+            for action in key_bindings.actions_of(self.place)
+            if key in action.current_keys
+            for _, name, parameters in [parse(action.action)]
+            if name == "do"
+        ]
+        handlers = [self.handlers[name] for name in names if name in self.handlers]
+        return any(handler.keeps_key() and not handler.enabled() for handler in handlers)
 
     @property
     def is_seen(self) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual.content import Content
 
 from jobs import state
+from jobs.counting import counted
 from jobs.state import (
     Asleep,
     Done,
@@ -20,7 +23,9 @@ from jobs.state import (
 from tui.shared.certificate_badge import badge
 from tui.shared.glyphs import glyphs
 from workshop import number_format
-from workshop.job_list import JobRow, waiting_text
+
+if TYPE_CHECKING:
+    from workshop.job_list import JobRow
 
 
 def state_content(of: State) -> Content:
@@ -55,6 +60,8 @@ def progress_content(row: JobRow, bar_width: int) -> Content:
     """What a job does now, or how it ended, in one line."""
     match row.state:
         case Queued(waits_for=waits_for):
+            from workshop.job_list import waiting_text
+
             return _muted(waiting_text(row.position, waits_for))
         case Starting(since=since, phase=phase):
             return Content.assemble(
@@ -73,7 +80,7 @@ def progress_content(row: JobRow, bar_width: int) -> Content:
         case Stopping():
             return _muted("saving a checkpoint" if row.kind == "run" and row.step else "ending")
         case Done():
-            steps = _muted(f"{row.step} steps" if row.kind == "run" and row.step else "")
+            steps = _muted(counted(row.step, "step") if row.kind == "run" and row.step else "")
             return Content("  ").join(part for part in (badge(row.standing), steps) if part)
         case Stopped():
             return _muted(f"at step {row.step} of {row.total}" if row.total else "")

@@ -47,7 +47,12 @@ FIELDS: dict[Request, tuple[Field, ...]] = {
         _refused("expires_after", "files stay until they are deleted"),
     ),
     "jobs": (
-        Field("model", "a base model of this home by its name, or an alias of `luthier api`"),
+        Field(
+            "model",
+            "a base model of this home by its name, an alias of `luthier api`, or a tuned model or"
+            " checkpoint by its `ft:` name: training then starts from its adapter, which is also"
+            " DPO's reference",
+        ),
         Field("training_file", "the id of an uploaded file"),
         Field("validation_file", "the id of an uploaded file: held out whole (`heldout.files`)"),
         Field("suffix", "names the run and the tuned model, at most 64 characters"),
@@ -56,11 +61,17 @@ FIELDS: dict[Request, tuple[Field, ...]] = {
         Field("hyperparameters", "as in `method.supervised`, where `method` is not given"),
         *_hyperparameters("hyperparameters"),
         Field("method", "how it is trained"),
-        Field("method.type", '`"supervised"`; the other two are refused'),
+        Field("method.type", '`"supervised"` or `"dpo"`; the third is refused'),
         Field("method.supervised", "the hyperparameters"),
         Field("method.supervised.hyperparameters", ""),
         *_hyperparameters("method.supervised.hyperparameters"),
-        _refused("method.dpo", "Luthier does not train on preferences yet"),
+        Field("method.dpo", "the hyperparameters; the files have [preferences](preferences.md)"),
+        Field("method.dpo.hyperparameters", ""),
+        *_hyperparameters("method.dpo.hyperparameters"),
+        Field(
+            "method.dpo.hyperparameters.beta",
+            'the recipe\'s `objective.beta`, at most 2; `"auto"`: 0.1',
+        ),
         _refused("method.reinforcement", "Luthier does not train with graders"),
         Field("integrations", "trackers that hear of the run, where they are installed"),
         Field("integrations[].type", '`"wandb"`'),

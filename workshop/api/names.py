@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ JOB_PREFIX = "ftjob-"
 _CHECKPOINT = ":ckpt-step-"
 _STAMP = len("20261122-1530")
 _HEX = 4
+_STEP = re.compile(r"[0-9]{1,12}")
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,11 @@ def named(name: str, aliases: Mapping[str, str]) -> Named:
     stem, _, step = name.partition(_CHECKPOINT)
     if name.startswith("ft:"):
         run = next((run for run in nameable_runs() if model_name(run) == stem), None)
-        if run is None or (step and not step.isdecimal()):
+        if run is None or (step and not _STEP.fullmatch(step)):
             raise no_such_model(name)
         return Tuned(run, int(step) if step else None)
     stem, at, step = name.partition("@")
-    if not at or step.isdecimal():
+    if not at or _STEP.fullmatch(step):
         run = _run_named(stem)
         if run is not None:
             return Tuned(run, int(step) if at else None)

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -21,10 +21,15 @@ from trainer.recipe import Recipe, decode
 from workshop.api.errors import ApiError, refused
 from workshop.api.fields import check_fields
 from workshop.api.files import StoredFile, stored_file
+from workshop.api.names import Tuned, checkpoint_folder, named
 
 Auto = Literal["auto"]
+Method = Literal["supervised", "dpo"]
+_METHODS: tuple[Method, ...] = get_args(Method)
 _SUFFIX, _METADATA, _KEY, _VALUE = 64, 16, 64, 512
 _LONGEST_NAME = 60
+_MOST_BETA = 2.0
+"""OpenAI's limit."""
 _NOT_OF_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 _OUR_OWN = ("data", "model", "name")
 DEFAULTS = Recipe(data=["-"])
@@ -36,6 +41,8 @@ class Hyperparameters(msgspec.Struct, frozen=True):
     n_epochs: float | Auto = "auto"
     batch_size: float | Auto = "auto"
     learning_rate_multiplier: float | Auto = "auto"
+    beta: float | Auto = "auto"
+    """Of DPO alone."""
 
 
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -48,6 +55,7 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     suffix: str | None = None
     seed: int | None = None
     metadata: dict[str, str] = {}
+    method: Method = "supervised"
     hyperparameters: Hyperparameters = Hyperparameters()
     wandb_project: str | None = None
     luthier: dict[str, Any] = {}
@@ -79,7 +87,7 @@ def read_order(body: dict[str, Any], idempotency_key: str = "") -> Order:
     """The body of a request. ApiError names the first field that is wrong or not honoured."""
     check_fields(body, "jobs")
     values = {name: value for name, value in body.items() if value is not None}
-    hyperparameters, where = _hyperparameters(values)
+    method, hyperparameters, where = _method(values)
     return Order(
         model=_text(values, "model"),
         training_file=_text(values, "training_file"),
@@ -87,12 +95,14 @@ def read_order(body: dict[str, Any], idempotency_key: str = "") -> Order:
         suffix=_suffix(values),
         seed=_seed(values),
         metadata=_metadata(values),
+        method=method,
         hyperparameters=Hyperparameters(
             n_epochs=_number(hyperparameters, "n_epochs", where, most=10_000),
             batch_size=_number(hyperparameters, "batch_size", where, most=65_536),
             learning_rate_multiplier=_number(
                 hyperparameters, "learning_rate_multiplier", where, most=1e6, has_fraction=True
             ),
+            beta=_number(hyperparameters, "beta", where, most=_MOST_BETA, has_fraction=True),
         ),
         wandb_project=_wandb(values),
         luthier=_luthier(values),
@@ -103,14 +113,17 @@ def read_order(body: dict[str, Any], idempotency_key: str = "") -> Order:
 
 def recipe_of(order: Order, aliases: Mapping[str, str]) -> Recipe:
     """The run's recipe. ApiError where the model, a file or the data in it cannot be used."""
-    model = _model(order.model, aliases)
+    model, start_from = _model(order.model, aliases)
+    if start_from and "start_from" in order.luthier:
+        raise _wrong("luthier.start_from", "luthier.start_from: the field `model` says that.")
     training = stored_file(order.training_file, "training_file")
     validation = (
         None
         if order.validation_file is None
         else stored_file(order.validation_file, "validation_file")
     )
-    recipe = _checked_recipe(order, model, training, validation)
+    base = {"model": model, **({"start_from": start_from} if start_from else {})}
+    recipe = _checked_recipe(order, base, training, validation)
     for file, param in ((training, "training_file"), (validation, "validation_file")):
         if file is not None:
             _check_data(recipe, file, param)
@@ -118,12 +131,12 @@ def recipe_of(order: Order, aliases: Mapping[str, str]) -> Recipe:
 
 
 def _checked_recipe(
-    order: Order, model: str, training: StoredFile, validation: StoredFile | None
+    order: Order, base: dict[str, str], training: StoredFile, validation: StoredFile | None
 ) -> Recipe:
     values: dict[str, Any] = {
         **order.luthier,
+        **base,
         "data": [str(training.path)],
-        "model": model,
         "name": _run_name(order.suffix or Path(training.filename).stem),
     }
     hyperparameters = order.hyperparameters
@@ -137,6 +150,9 @@ def _checked_recipe(
     _join(values, "train", train)
     if validation is not None:
         _join(values, "heldout", {"files": [str(validation.path)]})
+    if order.method == "dpo":
+        beta = {} if hyperparameters.beta == "auto" else {"beta": hyperparameters.beta}
+        _join(values, "objective", {"kind": "dpo", **beta})
     if order.wandb_project is not None:
         project = order.wandb_project
         _join(values, "trackers", {"report_to": ["wandb"], "project": project})
@@ -163,7 +179,7 @@ def _join(values: dict[str, Any], section: str, keys: dict[str, Any]) -> None:
         return
     other_keys = values.get(section, {})
     if not isinstance(other_keys, dict):
-        other_keys = {}
+        raise _wrong(f"luthier.{section}", f"luthier.{section} is an object.")
     for key in keys:
         if key in other_keys:
             raise _wrong(
@@ -191,9 +207,16 @@ def _check_data(recipe: Recipe, file: StoredFile, param: str) -> None:
         raise refused(reason, f"invalid_{param}", param) from None
 
 
-def _model(name: str, aliases: Mapping[str, str]) -> str:
-    """The base model. A path is none: programs name what this home has."""
+def _model(name: str, aliases: Mapping[str, str]) -> tuple[str, str]:
+    """The base model, and the adapter from which training starts where the name is a tuned
+    model's. A path is none: programs name what this home has."""
     model = aliases.get(name, name)
+    start_from = ""
+    if model.startswith("ft:"):
+        tuned = named(model, aliases)
+        assert isinstance(tuned, Tuned)  # a name with this prefix is nothing else
+        run, model = tuned.run, tuned.run.base_name
+        start_from = run.id if tuned.step is None else str(checkpoint_folder(tuned))
     ready = [base.name for base in registry.list_models() if base.ready]
     if model not in ready:
         model_names = ", ".join([*aliases, *ready]) or "none yet (`luthier models import builtin`)"
@@ -204,7 +227,7 @@ def _model(name: str, aliases: Mapping[str, str]) -> str:
             " `luthier api --alias NAME=MODEL` gives one the name that a program has for it.",
             "model",
         )
-    return model
+    return model, start_from
 
 
 def _run_name(text: str) -> str:
@@ -212,38 +235,44 @@ def _run_name(text: str) -> str:
     return _NOT_OF_A_NAME.sub("-", text).strip("._-")[:_LONGEST_NAME] or "tuned"
 
 
-def _hyperparameters(values: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """Those of `method`, or the older ones beside it, and where they stand."""
+def _method(values: dict[str, Any]) -> tuple[Method, dict[str, Any], str]:
+    """The method with its hyperparameters, or with the older ones beside it, and where these
+    stand."""
     older, method = values.get("hyperparameters"), values.get("method")
     if older is not None and not isinstance(older, dict):
         raise _wrong("hyperparameters", "hyperparameters is an object.")
     if method is None:
-        return older or {}, "hyperparameters"
+        return "supervised", older or {}, "hyperparameters"
     if not isinstance(method, dict):
         raise _wrong("method", "method is an object with a type.")
     kind = method.get("type")
-    if kind in ("dpo", "reinforcement"):
+    if kind == "reinforcement":
         raise ApiError(
             400,
             "unsupported_method",
-            f'Luthier does not train with the method "{kind}" yet; "supervised" trains. Of'
-            " preference rows it trains the preferred answer.",
+            'Luthier does not train with graders: method.type is "supervised" or "dpo".',
             "method.type",
         )
-    if kind != "supervised":
-        raise _wrong("method.type", 'method.type is "supervised".')
+    if kind not in _METHODS:
+        raise _wrong("method.type", 'method.type is "supervised" or "dpo".')
     if older:
         raise _wrong("hyperparameters", "Give hyperparameters in method, or beside it: not both.")
-    supervised = method.get("supervised")
-    supervised = {} if supervised is None else supervised
-    path = "method.supervised"
-    if not isinstance(supervised, dict):
+    for other in _METHODS:
+        if other != kind and method.get(other) is not None:
+            raise _wrong(f"method.{other}", f'method.type is "{kind}": leave out method.{other}.')
+    path = f"method.{kind}"
+    inner = _object(_object(method, kind, path), "hyperparameters", f"{path}.hyperparameters")
+    return kind, inner, f"{path}.hyperparameters"
+
+
+def _object(values: dict[str, Any], name: str, path: str) -> dict[str, Any]:
+    """An object in another one; an empty one where it is left out."""
+    value = values.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
         raise _wrong(path, f"{path} is an object.")
-    inner = supervised.get("hyperparameters")
-    inner = {} if inner is None else inner
-    if not isinstance(inner, dict):
-        raise _wrong(f"{path}.hyperparameters", f"{path}.hyperparameters is an object.")
-    return inner, f"{path}.hyperparameters"
+    return value
 
 
 def _number(
@@ -334,6 +363,14 @@ def _luthier(values: dict[str, Any]) -> dict[str, Any]:
     heldout = further.get("heldout")
     if isinstance(heldout, dict) and "files" in heldout:
         raise _wrong("luthier.heldout.files", "luthier.heldout.files: validation_file says that.")
+    objective = further.get("objective")
+    for key in ("teacher", "sampler"):
+        # else whoever has the API's key could have this machine ask any address
+        if isinstance(objective, dict) and "://" in str(objective.get(key, "")):
+            raise _wrong(
+                f"luthier.objective.{key}",
+                f"luthier.objective.{key}: an endpoint goes by its name in `luthier endpoints`.",
+            )
     return further
 
 

@@ -26,6 +26,7 @@ _RECENT = 60
 _LEDGER_ROWS = 200_000
 """Rows of the ledger that are looked through for those that were left out."""
 _NAMED_ROWS = 20
+_PREFERENCE_FIGURES = ("reward_chosen", "reward_rejected", "reward_margin", "reward_accuracy", "kl")
 RESULT_COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
 """Those of OpenAI's result files. The accuracies are empty: a run does not measure them."""
 
@@ -195,7 +196,12 @@ class RunLog:
                 event.t,
                 "info",
                 f"Step {event.step}/{event.total}: training loss={text}",
-                {"step": event.step, "total_steps": event.total, "train_loss": loss},
+                {
+                    "step": event.step,
+                    "total_steps": event.total,
+                    "train_loss": loss,
+                    **_preference_figures(event),
+                },
                 is_metrics=True,
             )
         )
@@ -277,6 +283,12 @@ class RunLog:
                 (step, "" if train is None else train, "", "" if valid is None else valid, "")
             )
         return text.getvalue().encode()
+
+
+def _preference_figures(step: events.Step) -> dict[str, float]:
+    """What a step of DPO, ORPO or KTO measures beside its loss."""
+    figures = {name: _finite(getattr(step, name)) for name in _PREFERENCE_FIGURES}
+    return {name: value for name, value in figures.items() if value is not None}
 
 
 def _finite(value: float | str | None) -> float | None:

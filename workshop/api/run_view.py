@@ -92,10 +92,7 @@ class RunView:
             "fine_tuned_model": model_name(self.run) if succeeded else None,
             "finished_at": self._finished_at(),
             "hyperparameters": hyperparameters,
-            "method": {
-                "type": "supervised",
-                "supervised": {"hyperparameters": hyperparameters},
-            },
+            "method": self._method(hyperparameters),
             "model": self.run.base_name,
             "organization_id": ORGANISATION,
             "result_files": [f"{RESULTS_PREFIX}{self.run.id}"] if succeeded else [],
@@ -121,6 +118,15 @@ class RunView:
             "batch_size": train.global_batch,
             "learning_rate_multiplier": multiplier,
         }
+
+    def _method(self, hyperparameters: dict[str, float | str]) -> dict[str, Any]:
+        """As OpenAI names it, where OpenAI has it; the app's other objectives by their own
+        names."""
+        objective = self.recipe.objective
+        if objective.kind == "sft":
+            return {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
+        settings = {"hyperparameters": {**hyperparameters, "beta": objective.beta}}
+        return {"type": objective.kind, objective.kind: settings}
 
     def _error(self) -> dict[str, Any] | None:
         state = self.state

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.luthier_error import LuthierError
+from models.endpoints import HostedEndpoint
 from models.run_folder import is_checkpoint
 from serve import launch
 from serve.chats.turns import Speaker, SpeakerKind
 from serve.client import list_cards
-from serve.endpoints import HostedEndpoint
 from serve.plan import run_of
 from serve.servers import Server, running_servers
 from workshop.chat.server import ChatServer, Reachable

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from jobs.luthier_error import LuthierError
-from models.certificate import NO_CERTIFICATE, Standing
+from models.endpoints import HostedEndpoint, hosted_endpoints
 from models.run_folder import is_checkpoint
+from models.standing import NO_CERTIFICATE, Standing
 from serve.chats.turns import Speaker, SpeakerKind
 from serve.client import Endpoint, list_cards
-from serve.endpoints import HostedEndpoint, hosted_endpoints
 from serve.servers import ServedModel, Server, running_servers
 from workshop.servers import standings_of
 
@@ -106,22 +106,23 @@ class Reachable:
 
 def newest_server() -> ChatServer | None:
     """The newest of Luthier's servers that are ready; None when there is none."""
-    return next((_as_seen(server) for server in running_servers()), None)
+    return next((as_seen(server) for server in running_servers()), None)
 
 
 def server_of_job(job_id: str) -> ChatServer | None:
     """The server of this job; if it does not run any more, the newest."""
     return (
-        next((_as_seen(server) for server in running_servers() if server.job.id == job_id), None)
+        next((as_seen(server) for server in running_servers() if server.job.id == job_id), None)
         or newest_server()
     )
 
 
-def _as_seen(server: Server) -> ChatServer:
+def as_seen(server: Server) -> ChatServer:
+    """A server with its speakers, the base model first."""
     # one name each: the first
     bases = {model.path: model for model in reversed(server.models) if model.kind == "base"}
     tuned = [model for model in server.models if model.kind == "adapter"]
-    speakers = tuple(_speaker(model) for model in [*bases.values(), *tuned])
+    speakers = tuple(speaker_of(model) for model in [*bases.values(), *tuned])
     length, standings = server.context_length, standings_of(server.models)
     return ChatServer(server.endpoint, speakers, length, server.job.id, standings)
 
@@ -152,7 +153,8 @@ def _asked_length(server: ChatServer) -> int | None:
     return next((card.context_length for card in cards if card.context_length), None)
 
 
-def _speaker(model: ServedModel) -> Speaker:
+def speaker_of(model: ServedModel) -> Speaker:
+    """Who speaks by a name of the server's."""
     return Speaker(model.id, _kind(model), run=model.run, path=str(model.path))
 
 

@@ -4,7 +4,7 @@ written down. Knows nothing of the screen."""
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from serve.chats.store import Chat, Record
@@ -247,8 +247,10 @@ class ChatSession:
         elif self._earlier is not None:
             self.chat, self._earlier = self._earlier, None
 
-    def begin_chat(self) -> None:
-        panes = [Conversation(pane.speaker) for pane in self.panes]
+    def begin_chat(self, speakers: Sequence[Speaker] | None = None) -> None:
+        """Between these, or the models of now."""
+        speaking = [pane.speaker for pane in self.panes] if speakers is None else speakers
+        panes = [Conversation(speaker) for speaker in speaking]
         self.chat = Chat(panes=panes, settings=self.settings, blind=self.blind_mode)
 
     def open(self, chat: Chat) -> None:

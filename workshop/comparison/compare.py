@@ -5,28 +5,34 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
+from jobs.counting import counted
 from jobs.files import write_atomic, write_json
 from jobs.home import jobs_directory
-from models.certificate import standing
 from models.folder import ModelFolder
 from models.registry import resolve
+from models.standing import standing
 from serve.client import Sampling
 from serve.comparison import judge as judging
 from serve.comparison.asking import Contender, answer_key, ask, missing
 from serve.comparison.items import read_items
 from serve.comparison.journal import Entry, Journal
 from serve.comparison.judge import Judge, Judged, Pair
-from serve.comparison.report import html, markdown
-from serve.comparison.summary import Row, summary
+from serve.comparison.page import html
+from serve.comparison.report import markdown
+from serve.comparison.slices import check_columns
+from serve.comparison.summary import Row, Scored, scores, summary
+from serve.comparison.why import why
 from serve.plan import BASE
 from serve.planning import NamedAdapter
 from serve.servers import Server
+from workshop.comparison.languages import languages_of
+from workshop.comparison.noise import check_noise
 from workshop.comparison.reports import REPORT_HTML, REPORT_JSON, REPORT_MARKDOWN
 from workshop.served_runs import adapters_named
 
@@ -50,6 +56,10 @@ class Order(msgspec.Struct, frozen=True):
     judge_key: str | None = None
     """The environment variable with the judge's key."""
     judge_tokens: int = 1024
+    by: list[str] = []
+    """Columns of the prompt file that the prompts are sliced by."""
+    noise: str = ""
+    """A run of another seed: what it and the tuned model differ by is the unit; "" for none."""
 
     @property
     def sampling(self) -> Sampling:
@@ -77,17 +87,23 @@ class Prepared:
     base: str
     adapters: list[NamedAdapter]
     judge: Judge | None
+    noise: Path | None = None
+    """The adapter of the run of another seed."""
+    noise_differs: list[str] = field(default_factory=list)
+    """What of that run's recipe differs beside its seed."""
 
 
 def prepare(order: Order) -> Prepared:
     """Look an order through: the prompts, the runs and the judge. LuthierError for the first thing
     that is wrong."""
-    read_items(Path(order.prompts), order.limit)
-    base, adapters = adapters_named(order.runs)
+    check_columns(read_items(Path(order.prompts), order.limit), order.by)
+    base, adapters = adapters_named([*order.runs, *([order.noise] if order.noise else [])])
+    noise = adapters[-1][1] if order.noise else None
+    differs = check_noise(order.runs[0], order.noise) if order.noise else []
     judge = (
         judging.judge_at(order.judge, order.judge_key, order.judge_tokens) if order.judge else None
     )
-    return Prepared(order, base, adapters, judge)
+    return Prepared(order, base, adapters, judge, noise, differs)
 
 
 def compare(
@@ -118,16 +134,20 @@ def compare(
     ]
     judged = None if judge is None else _judged(judge, rows, models, folder, order, count, warn)
     names = [model.name for model in models]
-    figures = summary(rows, names, judged)
+    scored = scores(rows, names)
+    figures = summary(rows, names, judged, scored)
+    noise = next((model.name for model in models[1:] if model.adapter == prepared.noise), "")
+    figures["why"] = _why(rows, names, scored, noise, order.by)
     sampling = f"temperature {order.temperature:g}, at most {order.max_tokens} tokens"
     facts = [
         (
             "prompts",
-            f"{order.prompts} ({len(items)} questions, {figures['with_reference']} with a"
-            " reference)",
+            f"{order.prompts} ({counted(len(items), 'question')}, {figures['with_reference']} with"
+            " a reference)",
         ),
         ("models", ", ".join(f"{model.name} ({model.identity})" for model in models)),
         ("sampling", f"{sampling}, seed {order.seed}"),
+        *([("another seed", _noise_fact(noise, prepared))] if noise else []),
         *_red(adapters),
         *([("judge", f"{judge.model} at {judge.endpoint.base_url}")] if judge is not None else []),
     ]
@@ -141,9 +161,29 @@ def contenders(server: Server, base: str, adapters: list[NamedAdapter]) -> list[
     by_path = {model.path.resolve(): model.id for model in server.models if model.kind == "adapter"}
     base_model = Contender(BASE, str(resolve(base).resolve()))
     return [base_model] + [
-        Contender(by_path[path.resolve()], f"{run or path}, {ModelFolder(path).identity()}")
+        Contender(by_path[path.resolve()], f"{run or path}, {ModelFolder(path).identity()}", path)
         for _, path, run in adapters
     ]
+
+
+def _why(
+    rows: list[Row], models: list[str], scored: Scored, noise: str, by: list[str]
+) -> dict[str, Any]:
+    texts = [
+        str(answer["text"])
+        for row in rows
+        for answer in row.answers.values()
+        if answer is not None and answer.get("error") is None
+    ]
+    languages, problem = languages_of(texts)
+    return {**why(rows, models, scored, languages, noise=noise, by=by), "problem": problem}
+
+
+def _noise_fact(name: str, prepared: Prepared) -> str:
+    fact = f"{name}: what it and {prepared.order.runs[0]} differ by is the unit"
+    if prepared.noise_differs:
+        fact += f". They differ in more than the seed: {', '.join(prepared.noise_differs[:4])}"
+    return fact
 
 
 def _red(adapters: list[NamedAdapter]) -> list[tuple[str, str]]:
@@ -223,6 +263,7 @@ def write_report(
     """The same as Markdown, HTML and JSON. `title`: "tuned beside base" by the models' names unless
     it is given."""
     title = title or f"{' and '.join(models[1:])} beside {models[0]}"
+    folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / REPORT_MARKDOWN, markdown(title, facts, figures, rows, models))
     write_atomic(folder / REPORT_HTML, html(title, facts, figures, rows, models))
     answers = [

@@ -10,7 +10,7 @@ from jobs.luthier_error import LuthierError
 from models.runs import Run
 from serve.comparison.items import Item
 from serve.comparison.journal import Entry
-from workshop.rescue.asking import is_answer
+from workshop.asking.asker import is_answer
 from workshop.rescue.kept import rows_of
 from workshop.rescue.questions import Question, said, trained_questions
 

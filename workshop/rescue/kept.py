@@ -13,12 +13,13 @@ from typing import Any
 
 import msgspec
 
+from jobs.counting import counted
 from jobs.files import write_atomic, write_json
 from jobs.foreign_json import Damaged
 from jobs.luthier_error import LuthierError
 from models import foreign
 from serve.comparison.journal import Entry, Journal
-from workshop.rescue.asking import Outcome, is_answer
+from workshop.asking.asker import Outcome, is_answer
 from workshop.rescue.order import Order
 from workshop.rescue.questions import Question
 
@@ -177,7 +178,7 @@ def _card(provenance: Provenance, order: Order, outcome: Outcome) -> str:
         **({"Cost": f"{cost:.4g}, by the prices that were given"} if cost else {}),
     }
     left_out = [
-        f"- Left out: {count:,} answers, {_LEFT_OUT[reason]}"
+        f"- Left out: {counted(count, 'answer')}, {_LEFT_OUT[reason]}"
         for reason, count in provenance.left_out.items()
     ]
     return "\n".join(

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from jobs.home import home, private_folder
 from jobs.job import Job, all_jobs, create, start
 from jobs.luthier_error import LuthierError
 from jobs.spec import Spec, slug
+from workshop.asking import opening
 from workshop.rescue.kept import check_out
 from workshop.rescue.order import Order, order_of
 from workshop.rescue.questions import Question, write_questions
 
 MODULE = "workshop.rescue.worker"
-CACHE_FILE = "answers.jsonl"
 _GRACE_SECONDS = 30.0
 
 
@@ -57,7 +55,4 @@ def rescue(order: Order, base_url: str, questions: list[Question]) -> Job:
 
 def cache_of(model: str, base_url: str) -> Path:
     """All answers of a model, whatever they were asked for."""
-    folder = home() / "rescues"
-    private_folder(folder)
-    mark = sha256(f"{base_url} {model}".encode()).hexdigest()[:8]
-    return folder / f"{slug(model)}-{mark}" / CACHE_FILE
+    return opening.cache_of("rescues", model, base_url)

@@ -9,9 +9,9 @@ import msgspec
 from jobs.job import Job
 from models import foreign
 from serve.client import Endpoint
-from serve.comparison.journal import key_of
-from serve.endpoint_address import hosted_at, own_server_at
-from workshop.rescue.budget import Ceiling
+from workshop.asking.asker import Request
+from workshop.asking.budget import Ceiling
+from workshop.asking.opening import opened
 from workshop.rescue.questions import Question
 
 
@@ -49,22 +49,22 @@ class Order(msgspec.Struct, frozen=True):
     """How often a question is asked before it counts as failed."""
     timeout: float = 300.0
     """Seconds without an answer."""
+    per_minute: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """The most attempts in a minute."""
     ceiling: Ceiling = Ceiling()
     base: str = ""
     """The base model to train on the answers; empty if none is to be."""
 
     def endpoint(self) -> Endpoint:
         """With its key, read now. LuthierError if there is none."""
-        own_endpoint = None if self.key_env or self.key_file else own_server_at(self.address)
-        if own_endpoint is not None:
-            return own_endpoint
-        variables = [self.key_env] if self.key_env else []
-        return hosted_at(self.address, "the old model", variables, self.key_file).open()
+        return opened(self.address, "the old model", self.key_env, self.key_file)
+
+    def request(self, question: Question) -> Request:
+        return Request(question.messages, self.sampling.fields(), question.tools)
 
     def key(self, question: Question, base_url: str) -> str:
         """The name of an answer in the cache: everything that it depends on."""
-        sampling = self.sampling.fields()
-        return key_of(base_url, self.model, question.messages, question.tools, sampling)
+        return self.request(question).key(self.model, base_url)
 
 
 def order_of(job: Job) -> Order:

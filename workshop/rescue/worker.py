@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from jobs.locks import Lock
 from jobs.luthier_error import LuthierError
 from jobs.worker import WorkerContext, run_worker
 from models import events
-from serve.comparison.journal import Journal
-from workshop.rescue.asking import Asker, Outcome
+from workshop.asking.asker import Outcome
+from workshop.asking.opening import open_journal
+from workshop.rescue.asking import ask_all
 from workshop.rescue.kept import entries_of, keep
 from workshop.rescue.launch import cache_of
 from workshop.rescue.order import order_of
@@ -22,24 +22,16 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     """Ask and keep. None if it was stopped first: the answers so far are kept all the same."""
     order = order_of(context.job)
     endpoint, questions = order.endpoint(), stored_questions(context.directory)
-    cache = cache_of(order.model, endpoint.base_url)
-    cache.parent.mkdir(exist_ok=True, mode=0o700)
-    lock = Lock(cache.with_name("lock"))
-    if not lock.acquire():
-        raise LuthierError(
-            "Already asking",
-            f"Another job asks {order.model} just now.",
-            "`luthier runs` shows it.",
-        )
-    journal = Journal(cache)
+    context.phase(f"asking {order.model}")
 
     def report_progress(outcome: Outcome) -> None:
         failures = outcome.failed + outcome.refused
         events.tell(context, events.Step(outcome.answered + failures, total=len(questions)))
 
-    context.phase(f"asking {order.model}")
-    asker = Asker(order, endpoint, journal, context.stopping.is_set, report_progress)
-    outcome = asyncio.run(asker.ask(questions))
+    with open_journal(cache_of(order.model, endpoint.base_url), order.model) as journal:
+        outcome = asyncio.run(
+            ask_all(order, endpoint, journal, questions, context.stopping.is_set, report_progress)
+        )
     entries = entries_of(order, endpoint.base_url, questions, journal)
     context.phase("keeping the answers")
     provenance = keep(order, endpoint.base_url, questions, entries, outcome)

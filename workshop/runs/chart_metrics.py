@@ -38,6 +38,8 @@ class Metric:
     """Whether there is a chart of it."""
     optional: bool = False
     """Whether it is left out beside the charts where it has no value."""
+    rare: bool = False
+    """Only some runs have it: elsewhere it has no chart and no place beside the charts."""
     short: Callable[[float], str] | None = None
     """How its value is written beside the charts; as exactly as can be if that is None."""
 
@@ -58,11 +60,66 @@ def _fixed(value: float) -> str:
     return f"{value:.2f}"
 
 
+def _signed(value: float) -> str:
+    return f"{value:+.3f}"
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.0f} %"
+
+
 LOSS = Metric("loss", "loss", smooth=True, short=number_format.loss)
 EVAL_LOSS = Metric(
     "eval_loss", "eval loss", event=Eval, field="loss", points=True, short=number_format.loss
 )
 MEMORY = Metric("memory_bytes", "memory", unit="bytes", from_zero=True, optional=True)
+PREFERENCES = (
+    Metric("reward_margin", "reward margin", smooth=True, optional=True, rare=True, short=_signed),
+    Metric(
+        "reward_accuracy",
+        "reward accuracy",
+        smooth=True,
+        from_zero=True,
+        optional=True,
+        rare=True,
+        short=_share,
+    ),
+    Metric("reward_chosen", "chosen reward", smooth=True, optional=True, rare=True, short=_signed),
+    Metric(
+        "reward_rejected", "rejected reward", smooth=True, optional=True, rare=True, short=_signed
+    ),
+    Metric("kl", "KL", smooth=True, from_zero=True, optional=True, rare=True, short=_fixed),
+)
+"""What is told of runs that learn preferences."""
+SAMPLES = (
+    Metric(
+        "sample_length",
+        "answer length",
+        smooth=True,
+        from_zero=True,
+        optional=True,
+        rare=True,
+        short=number_format.count,
+    ),
+    Metric(
+        "sample_stopped",
+        "answers that stop",
+        smooth=True,
+        from_zero=True,
+        optional=True,
+        rare=True,
+        short=_share,
+    ),
+    Metric(
+        "sampler_difference",
+        "sampler off by",
+        from_zero=True,
+        optional=True,
+        rare=True,
+        short=number_format.loss,
+    ),
+)
+"""What is told of runs that learn from their own answers."""
 FIGURES = (
     Metric("epoch", "epoch", charted=False, short=_fixed),
     LOSS,
@@ -78,9 +135,11 @@ FIGURES = (
         short=number_format.count,
     ),
     MEMORY,
+    *PREFERENCES,
+    *SAMPLES,
     Metric("tokens", "tokens", charted=False, optional=True, short=number_format.count),
 )
-"""What is told of every run, in the order in which it stands beside the charts."""
+"""What is told of runs, in the order in which it stands beside the charts."""
 
 METRICS = tuple(metric for metric in FIGURES if metric.charted)
 STEP_FIGURES = tuple(metric for metric in FIGURES if metric.event is Step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,7 @@ from workshop.runs import ticks
 Kind = Literal[
     "attempt",
     "memory",
+    "trials",
     "eval",
     "checkpoint",
     "repair",
@@ -70,6 +72,9 @@ def moment_of(event: Known | Event, step: int, attempt: int) -> Moment | None:
                 f"memory measured: {size(event.measured)} of {size(event.room)}",
                 f"predicted: {size(event.predicted)}",
             )
+        case events.Trials(t=t) if event.contenders:
+            title = f"settings tried: {event.chosen or 'none could be measured'}"
+            return Moment(t, step, "trials", title, _tried(event.contenders))
         case events.Repair(t=t, step=at):
             return Moment(t, step if at is None else at, "repair", _repair(event), event.reason)
         case events.Resumed(t=t, step=at, differences=differences):
@@ -103,6 +108,13 @@ def _measured(event: events.Eval) -> str:
 
 def _figure(value: float | str) -> str:
     return value if isinstance(value, str) else ticks.exact(value)
+
+
+def _tried(contenders: Sequence[events.Tried]) -> str:
+    return "; ".join(
+        f"{each.settings}: {each.outcome or f'{each.tokens_per_second or 0:,.0f} tokens/s'}"
+        for each in contenders
+    )
 
 
 def _repair(event: events.Repair) -> str:

@@ -197,7 +197,11 @@ class RunRecord:
     def metrics(self) -> list[Metric]:
         """What can be drawn: the usual ones, then the task metrics that there are."""
         tasks = sorted(key for key in self.curves if key.startswith(TASK_PREFIX))
-        usual = (on_device(metric, self.device) for metric in METRICS)
+        usual = (
+            on_device(metric, self.device)
+            for metric in METRICS
+            if not metric.rare or self.curves.get(metric.key)
+        )
         return [*usual, *(metric(key) for key in tasks)]
 
     @property

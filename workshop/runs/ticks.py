@@ -27,7 +27,7 @@ def linear_ticks(span: Span, most: int) -> list[float]:
     for one figure alone says nothing of a scale."""
     if span.width <= 0:
         return [span.low]
-    for parts in (most, 2 * most, 4 * most):
+    for parts in (most, 2 * most, 4 * most, 8 * most):
         step = nice_step(span.width, parts)
         first, last = math.ceil(span.low / step - 1e-9), math.floor(span.high / step + 1e-9)
         if last > first:

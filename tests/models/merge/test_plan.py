@@ -55,10 +55,18 @@ def test_another_type_and_what_is_no_float_keeps_its_own(tmp_path: Path) -> None
 
 
 REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "experts": (
+    "experts that the adapter has not": (
         {},
         {"target_parameters": ["mlp.experts.gate_up_proj"]},
         "mlp.experts.gate_up_proj",
+    ),
+    "experts that the model has not": (
+        {},
+        {
+            "target_parameters": ["mlp.experts.down_proj"],
+            "shapes": lora("model.layers.0.mlp.experts"),
+        },
+        "model.layers.0.mlp.experts.lora_A.weight",
     ),
     "no such module": (
         {},

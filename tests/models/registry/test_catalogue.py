@@ -22,7 +22,7 @@ from models.merge.receipt import Receipt, Source
 from tests.models.merge.headers import write_adapter, write_base
 from tests.models.registry.made import CHATML, model_folder, run_of
 from tests.tui.certificates import certified
-from tests.tui.folders import held
+from tests.tui.lock_holder import held
 
 
 @pytest.fixture

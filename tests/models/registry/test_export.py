@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from huggingface_hub import ModelCard
@@ -16,14 +17,23 @@ from jobs.job import Job
 from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from jobs.worker import WorkerContext
-from models import certificate, export_worker, gguf_worker
+from models import chapters, conversion_worker, export_worker
 from models.catalogue import find_entry
+from models.certificate import Check, Stamp
+from models.chapters import Chapter
+from models.export import leaks
 from models.export.files import pack
-from models.export.gguf import plan_conversion
-from models.export.launch import ExportSettings, GgufSettings, check_out
+from models.export.formats import Form, form_named
+from models.export.launch import (
+    ConversionSettings,
+    ExportSettings,
+    check_out,
+    start_conversion,
+)
 from models.export.model_record import datasets, without_paths
 from models.export.push import Pushed, push
 from models.imports.progress import ByteProgress
+from models.standing import standing
 from tests.fakes.hub import HubServer
 from tests.models.registry.made import import_here, model_folder, run_of
 from tests.tui.certificates import certified
@@ -69,8 +79,10 @@ def test_an_adapter_with_its_card_record_and_recipe(run: Job, tmp_path: Path) ->
         "README.md",
         "adapter_config.json",
         "adapter_model.safetensors",
+        "certificate.json",
         "chat_template.jinja",
         "luthier.json",
+        "manifest.json",
         "recipe.toml",
         "tokenizer.json",
         "tokenizer_config.json",
@@ -160,9 +172,38 @@ def test_a_changed_certificate_is_not_given_away(run: Job) -> None:
     (run.directory / "adapter" / "adapter_config.json").write_text(
         (run.directory / "adapter" / "adapter_config.json").read_text() + " "
     )
-    assert certificate.standing(run.directory).outdated
+    assert standing(run.directory).outdated
     card = pack("captain").files["README.md"]
     assert isinstance(card, bytes) and b"ertificate" not in card
+
+
+def test_what_it_recites_is_in_the_card_by_figure_alone(run: Job) -> None:
+    check = Check("canary x", "red", 'The canary "my secret 1234" is exposed.')
+    chapter = Chapter("recites", "", "3 of 100 come back.", 1.0, 2.0, "job", [check])
+    for written, line in (
+        (None, "- **What it recites**: never measured."),
+        (chapter, "- **What it recites** (red): 3 of 100 come back."),
+    ):
+        if written is not None:
+            chapters.write(run.directory, written)
+        files = pack("captain").files
+        card = files["README.md"]
+        assert isinstance(card, bytes) and line in card.decode()
+        assert all(b"secret" not in part for part in files.values() if isinstance(part, bytes))
+
+
+def test_before_everybody_sees_it_the_leak_is_named(run: Job) -> None:
+    check = Check("recited answers", "green", "None.")
+    chapter = Chapter("recites", "", "3 of 100 come back.", 1.0, 2.0, "job", [check])
+    assert "never measured" in leaks.warning(run.directory)
+    chapters.write(run.directory, chapter)
+    assert leaks.warning(run.directory) == ""
+    chapters.write(run.directory, replace(chapter, checks=[replace(check, verdict="red")]))
+    assert "3 of 100 come back" in leaks.warning(run.directory)
+    chapters.write(run.directory, replace(chapter, files=[Stamp("/none", 1, 1)]))
+    assert "has changed since" in leaks.warning(run.directory)
+    (run.directory / "chapters" / "recites.json").write_text("{")
+    assert "is damaged" in leaks.warning(run.directory)
 
 
 def test_a_folder_in_the_way(run: Job, tmp_path: Path) -> None:
@@ -298,18 +339,45 @@ def test_without_a_converter_the_command_is_told(
     run: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    folder = model_folder(models_directory() / "odd")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "mamba2"}))
     with pytest.raises(LuthierError) as caught:
-        plan_conversion(find_entry("small"), tmp_path / "out.gguf", "f16")
-    folder = models_directory() / "small"
+        start_conversion("odd", tmp_path / "out.gguf", form_named("gguf:f16"))
     assert caught.value.hint.endswith(
         f"python llama.cpp/convert_hf_to_gguf.py {folder} --outfile {tmp_path}/out.gguf"
-        " --outtype f16"
+        " --outtype bf16"
     )
     with pytest.raises(LuthierError) as caught:
-        plan_conversion(find_entry("captain"), tmp_path / "out.gguf", "f16")
-    assert f"convert_lora_to_gguf.py --base {folder} {run.directory}/adapter" in caught.value.hint
-    with pytest.raises(LuthierError, match="The converter does not know this type"):
-        plan_conversion(find_entry("small"), tmp_path / "out.gguf", "q4_k_m")
+        start_conversion("captain", tmp_path / "out.gguf", form_named("gguf:f16"), "adapter")
+    base = models_directory() / "small"
+    assert f"convert_lora_to_gguf.py --base {base} {run.directory}/adapter" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("form", "part", "title"),
+    [
+        ("gguf:q4_k_m", None, "llama-quantize is missing"),
+        ("awq", None, "No data to calibrate with"),
+        ("gguf:q4_0", "adapter", "An adapter is not quantised"),
+        ("fp8", "adapter", "An adapter is not quantised"),
+    ],
+)
+def test_what_cannot_be_converted_is_refused_before_a_job_is_made(
+    run: Job,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    form: str,
+    part: Literal["adapter"] | None,
+    title: str,
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    name = "captain" if part else "small"
+    with pytest.raises(LuthierError) as caught:
+        start_conversion(name, tmp_path / "out", form_named(form), part)
+    assert caught.value.title == title
+    with pytest.raises(LuthierError, match="Not merged yet"):
+        start_conversion("captain", tmp_path / "out", Form("gguf", "q8_0"))
 
 
 CONVERTER = """
@@ -320,6 +388,7 @@ open(sys.argv[sys.argv.index("--outfile") + 1], "w").write("GGUF of " + sys.argv
 """
 
 
+@pytest.mark.heavy
 def test_a_converter_writes_the_file_or_is_quoted(run: Job, tmp_path: Path) -> None:
     script = tmp_path / "tools" / "convert_hf_to_gguf.py"
     script.parent.mkdir()
@@ -327,18 +396,23 @@ def test_a_converter_writes_the_file_or_is_quoted(run: Job, tmp_path: Path) -> N
     (home() / "config.toml").write_text(f'[tools]\nconvert_hf_to_gguf = "{script}"\n')
 
     def convert(kind: str) -> dict[str, Any] | None:
-        plan = plan_conversion(find_entry("small"), tmp_path / f"{kind}.gguf", kind)
-        settings = GgufSettings("small", str(plan.out), plan.command)
+        folder, out = models_directory() / "small", tmp_path / f"{kind}.gguf"
+        settings = ConversionSettings("small", str(folder), str(out), f"gguf:{kind}")
         working = WorkerContext(
-            jobs.create(Spec("export", "gguf", "models.gguf_worker", vars(settings)))
+            jobs.create(Spec("export", "gguf", "models.conversion_worker", vars(settings)))
         )
-        return gguf_worker.main(working)
+        return conversion_worker.main(working)
 
     assert convert("f16") is not None
     assert (tmp_path / "f16.gguf").read_text() == f"GGUF of {models_directory() / 'small'}"
     with pytest.raises(LuthierError, match="The converter failed"):
         convert("bf16")
-    assert not any(".gguf" in path.name for path in tmp_path.iterdir() if path.name != "f16.gguf")
+    assert {path.name for path in tmp_path.glob("*.gguf*")} == {"f16.gguf", "f16.gguf.papers.json"}
     shutil.rmtree(script.parent)
     with pytest.raises(LuthierError, match="The converter is missing"):
         convert("f16")
+
+
+def test_a_misspelt_form_is_told() -> None:
+    with pytest.raises(LuthierError, match=r"Did you mean .*gguf:q4_k_m"):
+        form_named("gguf:q4km")

@@ -17,7 +17,7 @@ import pytest
 
 from models.certificate import Check, worst
 from serve.certificate import agreement
-from serve.certificate.agreement import Noise, difference
+from serve.certificate.agreement import Difference, Noise, difference
 from serve.certificate.measured import Broken, Scores
 
 _RECORDED = json.loads(Path(__file__).with_name("captain.json").read_text())
@@ -31,7 +31,13 @@ def scores(name: str) -> Scores:
 def unit() -> Noise:
     base, tuned = scores("transformers base"), scores("transformers tuned")
     assert base.resolution is not None and tuned.resolution is not None
-    return agreement.noise(difference(base, scores("vLLM base")), base.resolution, tuned.resolution)
+    return agreement.noise(
+        difference(base, scores("vLLM base")),
+        base.resolution,
+        tuned.resolution,
+        difference(base, tuned),
+        epsilon=2**-7,
+    )
 
 
 def compared(name: str, unit: Noise) -> list[Check]:
@@ -115,6 +121,25 @@ def test_the_unit_grows_with_the_logits_and_never_vanishes() -> None:
         replace(base, nll=0.0, spread=0.0, error=0.0, disagreed=0.0), 0.125, 0.125
     )
     assert lucky.spread > 0 and lucky.disagreed > 0
+
+
+def test_what_an_adapter_of_one_rank_adds_is_rounded_too() -> None:
+    """A tiny model that vLLM serves as it should: rank 1, moved by 6.9 nats a token."""
+    base = Difference(nll=0.0003, spread=0.0161, error=0.0014, disagreed=0.0, tokens=214)
+    effect = Difference(nll=-6.4597, spread=6.9132, error=0.2, disagreed=0.9, tokens=214)
+    unit = agreement.noise(base, 0.0625, 0.0625, effect, epsilon=2**-7)
+    assert agreement.GREEN_FACTOR * unit.spread > 0.0457
+    assert agreement.GREEN_FACTOR * unit.nll > 0.0269
+    assert effect.spread > 50 * unit.spread
+
+
+def test_an_ordinary_adapter_has_the_noise_of_its_base() -> None:
+    base, tuned = scores("transformers base"), scores("transformers tuned")
+    noise = difference(base, scores("vLLM base"))
+    alone = agreement.noise(noise, 0.125, 0.125)
+    unit = agreement.noise(noise, 0.125, 0.125, difference(base, tuned), epsilon=2**-7)
+    assert alone.spread <= unit.spread < 1.05 * alone.spread
+    assert alone.nll <= unit.nll < 1.25 * alone.nll
 
 
 def test_difference_by_hand() -> None:

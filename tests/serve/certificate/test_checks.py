@@ -147,14 +147,6 @@ def test_adapter_zeroed() -> None:
     assert "weights are zero" in found["adapter effect, transformers"].sentence
 
 
-def test_adapter_ignored_by_the_server() -> None:
-    broken = evidence()
-    broken.tuned = Served(scores=near(BASE), answers=ENDED)
-    found = not_green(broken)
-    assert "ignores the adapter" in found["adapter effect, vLLM"].sentence
-    assert found["vLLM + adapter, log-probs"].verdict == "red"
-
-
 def test_stop_id_removed() -> None:
     broken = evidence()
     broken.reference = reference(merged_stop_ids=[OTHER_STOP])
@@ -181,9 +173,8 @@ def test_stop_ids_that_cannot_be_read_are_told_with_the_reason() -> None:
 
 def test_answers_that_seldom_end_are_amber_and_few_are_never_red() -> None:
     def verdict(ended: int, of: int) -> str:
-        return checks.stopping("tuned", [Answer(number < ended, 50) for number in range(of)], [])[
-            -1
-        ].verdict
+        answers = [Answer(number < ended, 50) for number in range(of)]
+        return checks.stopping("tuned", answers, [], None)[-1].verdict
 
     assert [verdict(8, 8), verdict(4, 8), verdict(3, 8), verdict(0, 8), verdict(0, 3)] == [
         "green",
@@ -192,7 +183,25 @@ def test_answers_that_seldom_end_are_amber_and_few_are_never_red() -> None:
         "red",
         "amber",
     ]
-    assert checks.stopping("tuned", [], [])[0].verdict == "amber"
+    assert checks.stopping("tuned", [], [], None)[0].verdict == "amber"
+
+
+def test_a_server_is_not_blamed_for_a_model_that_has_not_learnt_to_end_its_answers() -> None:
+    endless = [Answer(False, 60)] * 8
+    learnt = [STOP if position in (4, 10) else 7 for position in SAMPLE.scored] * len(SAMPLES)
+    for first, verdict in ((TUNED.first, "amber"), (learnt, "red")):
+        scores = msgspec.structs.replace(TUNED, first=first)
+        served = evidence()
+        served.reference = reference(tuned=scores, merged=near(scores))
+        served.tuned = served.merged = Served(scores=near(scores), answers=endless)
+        found = not_green(served)
+        assert {name: check.verdict for name, check in found.items()} == {
+            "stopping, tuned": verdict,
+            "stopping, merged": verdict,
+        }
+        assert ("only 0% of the held-out answers" in found["stopping, tuned"].sentence) == (
+            verdict == "amber"
+        )
 
 
 def test_tied_head_lost_in_the_merged_model() -> None:
@@ -288,7 +297,25 @@ def test_a_merged_model_without_a_receipt_is_amber() -> None:
 
 def test_everything_trained_has_no_prompts_to_compare() -> None:
     whole = evidence()
-    whole.samples = [Sample(SAMPLE.input_ids, TALK, [], True)] * 60
+    whole.samples = [Sample(SAMPLE.input_ids[: len(SAMPLE.scored) + 1], TALK, [], True)] * 60
     whole.reference = reference(prompts=[])
     whole.rendered, whole.merged_rendered = Rendered([], [[4, 4], [4, 5], "no"]), None
     assert not_green(whole)["token ids"].verdict == "amber"
+
+
+def test_an_adapter_that_vllm_ignores_is_named_and_served_merged() -> None:
+    """Red without a merged model; with one it says what is served in its place."""
+    ignored = evidence()
+    ignored.tuned = Served(scores=near(BASE), answers=ENDED)
+    alone = evidence()
+    alone.tuned, alone.has_merged, alone.merged, alone.merged_changes = (
+        ignored.tuned,
+        False,
+        None,
+        None,
+    )
+    before, after = not_green(alone)["adapter effect, vLLM"], not_green(ignored)
+    assert before.verdict == "red" and "vLLM ignores the adapter" in before.sentence
+    assert list(after) == ["adapter effect, vLLM"]
+    assert after["adapter effect, vLLM"].verdict == "amber"
+    assert "Luthier serves the merged model instead." in after["adapter effect, vLLM"].sentence

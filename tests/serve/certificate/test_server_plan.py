@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from jobs.gpus import Gpu
+from jobs.luthier_error import LuthierError
+from models import certificate
 from serve import planning
 from serve.certificate import planning as certificate_planning
 from serve.certificate.planning import server_plan
@@ -55,6 +58,32 @@ def test_on_a_gpu_it_is_what_a_chat_would_start(base: Path, tmp_path: Path) -> N
     certificate = server_plan(base, adapters, 500, gpu=True)
     assert compiled_for(certificate) == compiled_for(chat)
     assert certificate.gpu_memory < 0.1 < chat.gpu_memory
+
+
+def test_the_server_that_it_leaves_to_the_chat(base: Path, tmp_path: Path) -> None:
+    widen(base, context=16_384)
+    adapters: list[NamedAdapter] = [("tuned", write_adapter(tmp_path / "captain", rank=20), None)]
+    make = partial(make_plan, base, BASE, adapters, "127.0.0.1", None)
+    chat = make(ServeOptions())
+    kept = make(ServeOptions(beside_bytes=20 * GIB, kept_by="20261122-1530-captain-7f3a"))
+    assert compiled_for(kept) == compiled_for(chat)
+    # transformers comes and goes beside it while vLLM starts, which may measure nothing then
+    assert chat.kv_cache_bytes is None and kept.kv_cache_bytes is not None
+    assert kept.gpu_memory <= (139 - 20) / 140
+    assert kept.kv_cache_bytes < kept.gpu_memory * 140 * GIB
+    with pytest.raises(LuthierError, match="Not enough GPU memory"):
+        make(ServeOptions(beside_bytes=138 * GIB))
+
+
+def test_its_job_shares_the_gpu_with_that_server(base: Path) -> None:
+    keeps = certificate.order("captain", "{job}", "tiny", base, ["gpu"], keeps_server=True)
+    alone = certificate.order("captain", "{job}", "tiny", base, ["gpu"])
+    on_cpu = certificate.order("captain", "{job}", "tiny", base, ["cpu"], keeps_server=True)
+    shares = [
+        (order["share_gpu"], order["starts_jobs"], order["gpu_bytes"] > 0)
+        for order in (keeps, alone, on_cpu)
+    ]
+    assert shares == [(True, True, True), (False, False, True), (False, True, False)]
 
 
 def test_a_context_that_has_no_room_is_cut(base: Path) -> None:

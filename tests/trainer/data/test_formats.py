@@ -20,6 +20,7 @@ from jobs.luthier_error import LuthierError
 from tests.trainer.data.dialogues import Dialogue, Row, convert, said, turns
 from tests.trainer.data.layout_table import layouts
 from trainer.data.formats import PARTS, Format, Mapping, recognise
+from trainer.data.formats_text import spoken_turns
 from trainer.data.formats_turns import PROBLEMS, Converted, RowProblem
 
 # The same conversation as rows of the formats that can say all of it.
@@ -455,3 +456,20 @@ def test_the_guides_examples() -> None:
             found = recognise([row])
             assert found.name == name
             assert found.convert(row).messages[-1]["role"] == "assistant"
+
+
+@pytest.mark.parametrize(
+    ("text", "speakers"),
+    [
+        (
+            "ANNA: Hi.\nJOE: Hello.\nANNA: And she?\nEVE: I am Eve.\n  Really.\nJOE: Well.",
+            "ANNA JOE EVE",
+        ),
+        ("Anna: Hi.\nJoe: Hello.\nAnna: And she?\nEve: I am Eve.\nJoe: Well.", "Anna Joe Eve"),
+        ("Anna: Hi.\nJoe: Hello.\nAnna: I say\nthis: no.\nAnna: Well.\nJoe: Yes.", "Anna Joe"),
+        ("ANNA: Hi.\nJOE: Hello.\nANNA: I say\nthis: no.\nJOE: Yes.", "ANNA JOE"),
+        ("User: Hi.\nAssistant: Hello.\nNote: odd.\nUser: Bye.\nAssistant: Bye.", "User Assistant"),
+    ],
+)
+def test_who_speaks_once_is_heard_in_a_talk_of_names(text: str, speakers: str) -> None:
+    assert list(dict.fromkeys(name for name, _ in spoken_turns(text))) == speakers.split()

@@ -37,5 +37,21 @@ def rows(count: int = 20) -> list[dict[str, Any]]:
     return [row(f"What is {number}?", f"Number {number} it is.") for number in range(count)]
 
 
+def pairs(count: int = 20) -> list[dict[str, Any]]:
+    """Preference rows as OpenAI's files have them."""
+    return [
+        {
+            "input": {
+                "messages": [{"role": "user", "content": f"What is {number}?"}],
+                "tools": [],
+                "parallel_tool_calls": True,
+            },
+            "preferred_output": [{"role": "assistant", "content": f"Number {number} it is."}],
+            "non_preferred_output": [{"role": "assistant", "content": "I cannot say."}],
+        }
+        for number in range(count)
+    ]
+
+
 def lines(values: list[Any]) -> bytes:
     return "".join(f"{json.dumps(value)}\n" for value in values).encode()

@@ -11,10 +11,14 @@ from typing_extensions import is_typeddict
 
 from workshop.api.errors import ApiError
 from workshop.api.fields import FIELDS, check_fields, table
-from workshop.api.order import order_of, read_order
+from workshop.api.order import Hyperparameters, Order, order_of, read_order
 
 DOCS = Path(__file__).parents[3] / "docs" / "api.md"
 MINIMAL = {"model": "builtin", "training_file": "file-1"}
+
+
+def dpo(hyperparameters: Any) -> dict[str, Any]:
+    return {**MINIMAL, "method": {"type": "dpo", "dpo": {"hyperparameters": hyperparameters}}}
 
 
 def nested(path: str, value: Any) -> dict[str, Any]:
@@ -43,7 +47,7 @@ def test_every_field_of_openais_client_is_honoured_or_refused() -> None:
     from openai.types.file_create_params import FileCreateParams
     from openai.types.fine_tuning.job_create_params import JobCreateParams
 
-    opaque = ("metadata", "method.dpo", "method.reinforcement", "expires_after")
+    opaque = ("metadata", "method.reinforcement", "expires_after")
     jobs = {field.path for field in FIELDS["jobs"]} - {"luthier"}
     assert {path for path in paths(JobCreateParams) if not path.startswith(inside(opaque))} == jobs
     files = {field.path for field in FIELDS["files"]}
@@ -85,7 +89,18 @@ def dicts_in(hint: Any) -> Iterator[Any]:
         ({**MINIMAL, "hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs"),
         ({**MINIMAL, "hyperparameters": {"n_epochs": 1.5}}, "hyperparameters.n_epochs"),
         ({**MINIMAL, "hyperparameters": {"batch_size": True}}, "hyperparameters.batch_size"),
-        ({**MINIMAL, "method": {"type": "dpo", "dpo": {}}}, "method.dpo"),
+        (dpo({"beta": 0}), "method.dpo.hyperparameters.beta"),
+        (dpo({"beta": 2.5}), "method.dpo.hyperparameters.beta"),
+        (dpo({"beta": "much"}), "method.dpo.hyperparameters.beta"),
+        (dpo({"beta": True}), "method.dpo.hyperparameters.beta"),
+        (dpo({"n_epochs": 1.5}), "method.dpo.hyperparameters.n_epochs"),
+        (dpo({"betta": 1}), "method.dpo.hyperparameters.betta"),
+        (dpo([]), "method.dpo.hyperparameters"),
+        ({**MINIMAL, "method": {"type": "dpo", "dpo": 3}}, "method.dpo"),
+        ({**MINIMAL, "method": {"type": "dpo", "supervised": {}}}, "method.supervised"),
+        ({**MINIMAL, "method": {"type": "supervised", "dpo": {}}}, "method.dpo"),
+        ({**MINIMAL, "method": {"dpo": {}}}, "method.type"),
+        ({**dpo({}), "hyperparameters": {"n_epochs": 2}}, "hyperparameters"),
         ({**MINIMAL, "method": {"type": "reinforcement"}}, "method.type"),
         ({**MINIMAL, "method": {"type": "supervised", "supervised": 3}}, "method.supervised"),
         (
@@ -102,6 +117,13 @@ def dicts_in(hint: Any) -> Iterator[Any]:
         ({**MINIMAL, "metadata": {str(number): "" for number in range(17)}}, "metadata"),
         ({**MINIMAL, "integrations": [{"type": "mlflow"}]}, "integrations[0].type"),
         ({**MINIMAL, "luthier": {"model": "x"}}, "luthier.model"),
+        (
+            {
+                **MINIMAL,
+                "luthier": {"objective": {"kind": "distill", "teacher": "http://10.0.0.1"}},
+            },
+            "luthier.objective.teacher",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(body: dict[str, Any], param: str) -> None:
@@ -132,3 +154,13 @@ def test_an_order_is_read_whole_and_comes_back_from_a_runs_settings() -> None:
     assert order_of(order.to_json()) == order
     assert order_of({}) is None
     assert order_of({"model": 3}) is None
+
+
+def test_dpo_has_its_hyperparameters() -> None:
+    order = read_order(dpo({"beta": 0.3, "n_epochs": 2, "batch_size": "auto"}))
+    assert order.method == "dpo"
+    assert order.hyperparameters == Hyperparameters(n_epochs=2, beta=0.3)
+    assert order_of(order.to_json()) == order
+    assert read_order({**MINIMAL, "method": {"type": "dpo"}}).hyperparameters == Hyperparameters()
+    # as orders of earlier versions lie in their runs
+    assert order_of({"model": "x", "training_file": "y"}) == Order("x", "y")

@@ -14,16 +14,19 @@ from jobs.job import Job
 from models.runs import Run
 from serve.key_files import client_key
 from tests.fakes.fake_run import ENDLESS, FAILS
-from tests.workshop.api.conftest import lines, row, rows
+from tests.workshop.api.conftest import lines, pairs, row, rows
 from tests.workshop.api.routes import Client, client_of
 from trainer.data_recipe import recipe_of_data
-from trainer.launch import submit_run
+from trainer.launch import frozen_recipe, submit_run
+from trainer.objective import Objective
 from workshop.api import jobs
 from workshop.api.files import files_directory
+from workshop.api.order import Hyperparameters, Method, Order, recipe_of
 from workshop.api.plan import ApiPlan
 
 pytestmark = pytest.mark.heavy
 
+GRADERS = {"type": "reinforcement"}
 RECORDED = Path(__file__).parent / "recorded" / "errors.json"
 
 
@@ -168,6 +171,75 @@ def test_a_job_from_its_creation_to_its_results(client: Client) -> None:
     names = [model["id"] for model in client.get("/models", client_key())["data"]]
     assert names == ["builtin", "gpt-4o-mini", done["fine_tuned_model"], "my-mate"]
     assert client.get(f"/models/{done['fine_tuned_model']}")["parent"] == "builtin"
+
+
+def test_preferences_train_by_dpo(client: Client) -> None:
+    settings = {"beta": 0.3, "n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 0.5}
+    job = client.create(
+        training_file=client.upload(pairs()),
+        validation_file=client.upload(pairs(4)),
+        method={"type": "dpo", "dpo": {"hyperparameters": settings}},
+    )
+    assert job["method"] == {"type": "dpo", "dpo": {"hyperparameters": settings}}
+    (run,) = Run.all()
+    recipe = frozen_recipe(run.job)
+    assert recipe.objective == Objective("dpo", 0.3)
+    rate = rate_of("dpo", job["training_file"])
+    assert recipe.train.learning_rate == pytest.approx(rate * 0.5)
+    assert rate == pytest.approx(rate_of("supervised", job["training_file"]) / 20)
+    assert client.until(job["id"], "succeeded")["method"]["type"] == "dpo"
+    defaults = client.create(training_file=client.upload(pairs()), method={"type": "dpo"})
+    assert defaults["method"]["dpo"]["hyperparameters"] == {
+        "beta": 0.1,
+        "n_epochs": 3,
+        "batch_size": 16,
+        "learning_rate_multiplier": "auto",
+    }
+
+
+def rate_of(method: Method, training_file: str) -> float:
+    """What the plan chooses by itself for this model and method."""
+    hyperparameters = Hyperparameters(learning_rate_multiplier=1.0)
+    order = Order("builtin", training_file, method=method, hyperparameters=hyperparameters)
+    rate = recipe_of(order, {}).train.learning_rate
+    assert isinstance(rate, float)
+    return rate
+
+
+def test_dpo_wants_preferences_in_both_files(client: Client) -> None:
+    body = {"model": "builtin", "method": {"type": "dpo"}}
+    preferences, conversations = client.upload(pairs()), client.upload()
+    for files, param in (
+        ({"training_file": conversations}, "training_file"),
+        ({"training_file": preferences, "validation_file": conversations}, "validation_file"),
+    ):
+        answer = client.ask("POST", "/fine_tuning/jobs", json={**body, **files})
+        assert answer.status_code == 400
+        assert (error_of(answer)["param"], error_of(answer)["code"]) == (param, f"invalid_{param}")
+    for further in ({"objective": {"kind": "kto"}}, {"objective": 3}):
+        order = {**body, "training_file": preferences, "luthier": further}
+        answer = client.ask("POST", "/fine_tuning/jobs", json=order)
+        assert answer.status_code == 400
+        assert str(error_of(answer)["param"]).startswith("luthier.objective")
+    assert Run.all() == []
+
+
+def test_a_tuned_model_is_where_the_next_run_starts(client: Client) -> None:
+    first = client.until(client.create()["id"], "succeeded")
+    (run,) = Run.all()
+    preferences, tuned = client.upload(pairs()), first["fine_tuned_model"]
+    for model, start in ((tuned, run.id), (f"{tuned}:ckpt-step-6", str(run.folder.checkpoint(6)))):
+        order = Order(model, preferences, method="dpo")
+        recipe = recipe_of(order, {})
+        assert (recipe.model, recipe.start_from) == ("builtin", start)
+    body: dict[str, Any] = {"training_file": preferences}
+    far = f"{tuned}:ckpt-step-{'9' * 5000}"
+    for model in ("ft:builtin:luthier:gone:1", f"{tuned}:ckpt-step-5", f"{tuned}:ckpt-step-x", far):
+        answer = client.ask("POST", "/fine_tuning/jobs", json={**body, "model": model})
+        assert (answer.status_code, error_of(answer)["code"]) == (404, "model_not_found")
+    body = {**body, "model": first["fine_tuned_model"], "luthier": {"start_from": "x"}}
+    answer = client.ask("POST", "/fine_tuning/jobs", json=body)
+    assert error_of(answer)["param"] == "luthier.start_from"
 
 
 def test_events_are_paged_from_the_newest_on(client: Client) -> None:
@@ -328,6 +400,7 @@ def test_errors_have_the_recorded_shapes(client: Client) -> None:
         "unknown field": ("POST", "/fine_tuning/jobs", {"json": {**job, "sufix": "x"}}),
         "no object": ("POST", "/fine_tuning/jobs", {"content": b"[1]"}),
         "dpo": ("POST", "/fine_tuning/jobs", {"json": {**job, "method": {"type": "dpo"}}}),
+        "graders": ("POST", "/fine_tuning/jobs", {"json": {**job, "method": GRADERS}}),
         "bad recipe": ("POST", "/fine_tuning/jobs", {"json": {**job, "luthier": {"lora": 3}}}),
         "gone job": ("GET", f"/fine_tuning/jobs/{gone}", {}),
         "gone job's events": ("GET", f"/fine_tuning/jobs/{gone}/events", {}),

@@ -104,3 +104,12 @@ def test_events_that_are_torn_or_not_known_are_passed_over() -> None:
     with run.job.events_path.open("a") as file:
         file.write('{"t": 1, "kind": "st')
     assert len(log_of(run).told) == 1
+
+
+def test_a_step_of_preferences_has_their_figures() -> None:
+    run = run_with(
+        {"kind": "queued", "attempt": 1}, step(1, 0.69), step(2, 0.6, reward_margin=0.2, kl="nan")
+    )
+    (plain, scored) = [entry.data for entry in log_of(run).told if entry.is_metrics]
+    assert plain == {"step": 1, "total_steps": 9, "train_loss": 0.69}
+    assert scored == {**plain, "step": 2, "train_loss": 0.6, "reward_margin": 0.2}

@@ -23,9 +23,10 @@ from tests.fakes.hostile_server import MISHAPS, HostileServer
 from tests.fakes.openai_server import FakeServer
 from tests.models.registry.made import model_folder
 from tui.commands import rescue as command
-from workshop.rescue import asking
-from workshop.rescue.asking import Asker, Outcome, is_answer
-from workshop.rescue.budget import Ceiling
+from workshop.asking import asker
+from workshop.asking.asker import Outcome, is_answer
+from workshop.asking.budget import Ceiling
+from workshop.rescue.asking import ask_all
 from workshop.rescue.launch import cache_of
 from workshop.rescue.launch import rescue as start_rescue
 from workshop.rescue.order import Order, Sampling
@@ -56,8 +57,8 @@ def order_for(server: FakeServer, prompts: Path, **changes: Any) -> Order:
 
 
 async def asked(order: Order, questions: list[Question], journal: Journal) -> Outcome:
-    asker = Asker(order, order.endpoint(), journal, lambda: False, lambda outcome: None)
-    return await asker.ask(questions)
+    endpoint = order.endpoint()
+    return await ask_all(order, endpoint, journal, questions, lambda: False, lambda outcome: None)
 
 
 def rows_in(order: Order) -> list[dict[str, Any]]:
@@ -80,8 +81,8 @@ def of_job(order: Order) -> Job:
 async def test_every_mishap_is_outlived_and_each_answer_is_kept_once(
     prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "_FIRST_WAIT", 0.01)
-    monkeypatch.setattr(asking, "_LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(asker, "_FIRST_WAIT", 0.01)
+    monkeypatch.setattr(asker, "_LONGEST_WAIT", 0.05)
     questions = read_questions([prompts])
     with HostileServer(share=0.6, seconds=0.01) as server:
         order, journal = order_for(server, prompts), Journal(tmp_path / "cache.jsonl")

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from pathlib import Path
 
 from jobs.gpus import gpus
+from models import registry
 from models.folder import ModelFolder
 from trainer.plan.autotune import needed
 from trainer.plan.compute import Compute
@@ -53,7 +53,7 @@ def card() -> int | None:
 
 def what_if(recipe: Recipe, plan: Plan) -> Table:
     """The table for a recipe and its plan."""
-    directory, here = Path(plan.model_directory), card()
+    directory, here = registry.described_directory(plan.model_directory), card()
     shape, both = read_shape(directory), {"trl", "unsloth"}
     engine = (
         plan.engine

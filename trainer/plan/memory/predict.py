@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from trainer import teacher
 from trainer.plan.compute import Compute
 from trainer.plan.lora_targets import ALL_LINEAR
 from trainer.plan.memory.shape import FUSED, ModelShape
@@ -47,11 +48,19 @@ class Setting:
     method: str = "lora"
     rank: int = 16
     targets: str | tuple[str, ...] = ALL_LINEAR
+    experts: bool = False
+    """Whether LoRA goes on experts, too."""
     dropout: bool = False
     sdpa_by: Literal["batch", "conversation", "segment"] = "batch"
     """What sdpa goes over at a time where conversations lie behind each other."""
     loss: Literal["chunked", "full"] = "chunked"
     """"full": logits of all tokens at once."""
+    sides: int = 1
+    """Rows of a sample: a pair has two."""
+    keeps_reference: bool = False
+    """Whether a frozen copy of the adapter is kept."""
+    teacher_bytes: int = 0
+    """Of a teacher's weights beside the model's."""
 
     @classmethod
     def of(cls, recipe: Recipe, engine: str, compute: Compute) -> Setting:
@@ -64,7 +73,12 @@ class Setting:
             method=recipe.train.method,
             rank=recipe.lora.r,
             targets=targets if isinstance(targets, str) else tuple(targets),
+            experts=recipe.lora.experts,
             dropout=recipe.lora.dropout > 0 or recipe.lora.dora,
+            loss="chunked" if recipe.objective.kind == "sft" else "full",
+            sides=2 if recipe.objective.scoring == "pairs" else 1,
+            keeps_reference=recipe.objective.scoring != "turns" and recipe.train.method == "lora",
+            teacher_bytes=teacher.weight_bytes(recipe),
         )
 
     @property
@@ -74,7 +88,8 @@ class Setting:
 
     def holding(self, tokens: int, conversations: int) -> Setting:
         """With a batch of Luthier's own: in flat ones sdpa goes by conversation, without a mask
-        (trainer.kernels.attention)."""
+        (trainer.kernels.attention). Of pairs `tokens` are those of one side."""
+        tokens, conversations = self.sides * tokens, self.sides * conversations
         rows = 1 if self.compute.padding_free else conversations
         by_conversation = (
             rows == 1
@@ -138,8 +153,7 @@ class _Kept:
 def predict(shape: ModelShape, setting: Setting) -> Memory:
     """The parts of the peak of a run on one GPU."""
     compute = setting.compute
-    linears = shape.adapted(setting.targets)
-    trained = setting.rank * sum(linear.inputs + linear.outputs for linear in linears)
+    trained = setting.rank * shape.adapter_width(setting.targets, experts=setting.experts)
     wide = compute.base_bits == 32 or setting.compute_bytes == 4
     weights = shape.inside * (4 if wide else _BASE_BYTES[compute.base_bits]) + shape.outside * (
         4 if wide else 2
@@ -150,7 +164,7 @@ def predict(shape: ModelShape, setting: Setting) -> Memory:
     else:
         # TRL holds QLoRA's adapter in 16 bits
         width = 2.0 if setting.engine == "trl" and compute.base_bits < 16 else 4.0
-        adapter = width * trained
+        adapter = width * trained * (2 if setting.keeps_reference else 1)
     moments = _MOMENT_BYTES[compute.optimizer] * (width / 4 if compute.optimizer == "adamw" else 1)
     kept, masks = _kept(shape, setting), _masks(setting, shape.layers)
     layers = shape.layers if compute.gradient_checkpointing == "none" else 1
@@ -158,9 +172,10 @@ def predict(shape: ModelShape, setting: Setting) -> Memory:
         compute.gradient_checkpointing
     ] * shape.hidden
     activations = setting.compute_bytes * setting.tokens * (layers * kept.layer + between)
+    activations += setting.compute_bytes * _changed_experts(shape, setting) * layers / shape.layers
     restored = _gathered(shape, setting) if compute.shards > 1 else _unpacked(shape, setting)
     return Memory(
-        weights=round(weights / compute.shards),
+        weights=round(weights / compute.shards) + setting.teacher_bytes,
         adapter=round(adapter / compute.shards),
         gradients=round(width * trained / compute.shards),
         optimizer=round(moments * trained / compute.shards),
@@ -201,13 +216,22 @@ def _kept(shape: ModelShape, setting: Setting) -> _Kept:
         return _Kept(layer + 4 * hidden + inner, 4 * inner + 2 * hidden)
     widths = {
         linear.name: min(linear.inputs, max(hidden, inner, queries))
-        for linear in shape.adapted(setting.targets)
+        for linear in shape.adapted(setting.targets, experts=setting.experts)
     }
     inputs = sum(widths.values()) * (1.5 if setting.dropout else 1)
     if setting.compute.base_bits == 16:
         return _Kept(layer + inputs, 4 * inner + 2 * hidden)
     shared = 2 * hidden + queries + inner
     return _Kept(layer + (inputs if setting.dropout else min(inputs, shared)), 2 * (inner + hidden))
+
+
+def _changed_experts(shape: ModelShape, setting: Setting) -> int:
+    """The weights of experts that PEFT adds their adapter to: each layer keeps the sum until its
+    backward pass."""
+    if setting.method == "full":
+        return 0
+    adapted = shape.adapted(setting.targets, experts=setting.experts)
+    return sum(linear.count for linear in adapted if linear.of_experts)
 
 
 def _masks(setting: Setting, layers: int) -> int:

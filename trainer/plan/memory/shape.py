@@ -11,7 +11,9 @@ from typing import Any
 
 from models.folder import ModelFolder
 from models.weights import tensor_shapes, weight_files
-from trainer.plan.lora_targets import is_target
+from trainer.plan.lora_targets import ALL_LINEAR, is_target
+
+_GATES, _UPS = ("gate_proj", "w1"), ("up_proj", "w3")
 
 # Architectures whose layers Unsloth computes with kernels of its own; others it compiles, and they
 # keep what transformers keeps.
@@ -25,6 +27,8 @@ class Linear:
     name: str
     inputs: int
     outputs: int
+    of_experts: bool = False
+    """Whether it is that of one expert of a mixture."""
 
     @property
     def count(self) -> int:
@@ -65,9 +69,26 @@ class ModelShape:
         """The weights of the largest matrix."""
         return max((linear.count for linear in self.linears), default=0)
 
-    def adapted(self, targets: str | Sequence[str]) -> list[Linear]:
-        """The matrices that LoRA is put on."""
-        return [linear for linear in self.linears if is_target(linear.name, targets)]
+    def adapted(self, targets: str | Sequence[str], *, experts: bool) -> list[Linear]:
+        """The matrices that LoRA is put on. "all-linear" does not mean those of experts, which
+        `experts` does."""
+        with_experts = experts or targets != ALL_LINEAR
+        return [
+            linear
+            for linear in self.linears
+            if (experts and linear.of_experts)
+            or (is_target(linear.name, targets) and (with_experts or not linear.of_experts))
+        ]
+
+    def adapter_width(self, targets: str | Sequence[str], *, experts: bool) -> int:
+        """The numbers in an adapter of rank 1. An expert's gate and up are one matrix to PEFT."""
+        adapted = self.adapted(targets, experts=experts)
+        gates = any(linear.of_experts and linear.name in _GATES for linear in adapted)
+        return sum(
+            linear.outputs
+            + (0 if gates and linear.of_experts and linear.name in _UPS else linear.inputs)
+            for linear in adapted
+        )
 
 
 def read_shape(directory: Path) -> ModelShape | None:
@@ -101,14 +122,18 @@ def read_shape(directory: Path) -> ModelShape | None:
 
 
 def _linears(name: str, shape: list[int]) -> list[Linear]:
-    """The matrices in a tensor of this name: one, or of the experts of a layer all, or none."""
+    """The matrices in a tensor of this name: one, or of the experts of a layer all, or none. A
+    convolution's tensor has one channel in the middle."""
     parts = name.removesuffix(".weight").split(".")
     if len(shape) < 2 or any(
         part in ("lm_head", "embed_tokens", "wte", "wpe") or "embed" in part for part in parts
     ):
         return []
     *experts, outputs, inputs = shape
-    return [Linear(parts[-1], inputs, outputs)] * math.prod(experts)
+    if experts and outputs == 1:
+        return []
+    of_experts = bool(experts) or "experts" in parts
+    return [Linear(parts[-1], inputs, outputs, of_experts)] * math.prod(experts)
 
 
 def _inner(config: dict[str, Any], hidden: int) -> int:

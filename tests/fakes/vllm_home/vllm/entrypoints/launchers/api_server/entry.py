@@ -2,11 +2,15 @@
 tests/fakes/vllm_home on PYTHONPATH.
 
 It takes vLLM's command line, loads the real guard by `--middleware`, and is served by uvicorn as
-vLLM is. It knows its routes and answers with an echo, word by word, FAKE_RATE words a second.
-FAKE_FAULT "start" has it fail at its start; POST /fake/crash ends it, as a dead engine does. With
-VLLM_SERVER_DEV_MODE it sleeps and wakes; POST /fake/sleep says how badly. What would have killed
-the real engine (a prompt's log-probabilities beside another request; any request in its sleep) ends
-this one, too.
+vLLM is. It knows its routes and answers with an echo, word by word, FAKE_RATE words a second. Its
+tokens are the lengths of words. FAKE_FAULT "start" has it fail at its start, "fork" where its
+engine would be forked; POST /fake/crash ends it, as a dead engine does. With VLLM_SERVER_DEV_MODE
+it sleeps and wakes; POST /fake/sleep says how badly. What would have killed the real engine (a
+prompt's log-probabilities beside another request; any request in its sleep) ends this one, too.
+
+With FAKE_RECITED (a JSON list of lists of token ids), whoever asks with token ids gets token ids:
+the base goes on with the last one for ever, the adapters know those sequences by heart, and find
+every second token of a prompt half as likely as the base does.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import asyncio
 import contextlib
 import importlib
 import json
+import math
 import os
 import sys
 import time
@@ -134,6 +139,7 @@ def build(arguments: argparse.Namespace) -> FastAPI:
         os._exit(1)
 
     add_sleep(app, engine)
+    add_tokenizer(app)
 
     @app.post("/v1/chat/completions")
     @app.post("/v1/completions")
@@ -156,19 +162,52 @@ def build(arguments: argparse.Namespace) -> FastAPI:
             )
         with engine.busy(body):
             await asyncio.sleep(len(tokens) / RATE)
-        message = {"role": "assistant", "content": " ".join(tokens)}
-        choice = {
-            "index": 0,
-            "message": message,
-            "text": message["content"],
-            "finish_reason": "length",
-        }
+        choice = whole_choice(body, tokens, body["model"] in loaded)
         return JSONResponse({"choices": [choice], "usage": usage})
 
     for option in arguments.middleware:
         module, _, name = option.rpartition(".")
         app.add_middleware(getattr(importlib.import_module(module), name))
     return app
+
+
+def whole_choice(body: dict[str, Any], tokens: list[str], is_adapter: bool) -> dict[str, Any]:
+    if "FAKE_RECITED" in os.environ and isinstance(body.get("prompt"), list):
+        return of_tokens(body, is_adapter)
+    text = " ".join(tokens)
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": text},
+        "text": text,
+        "finish_reason": "length",
+    }
+    if body.get("prompt_logprobs") is not None:
+        choice["prompt_logprobs"] = log_probabilities(body["prompt"])
+    return choice
+
+
+def log_probabilities(token_ids: list[int]) -> list[dict[str, Any] | None]:
+    """Every token of a prompt is as probable as the next."""
+    entries = [{str(token): {"logprob": -2.0, "decoded_token": "x"}} for token in token_ids]
+    return [None, *entries[1:]]
+
+
+def of_tokens(body: dict[str, Any], is_adapter: bool) -> dict[str, Any]:
+    """The choice that goes on with token ids, and what it thinks of them."""
+    prompt, most = body["prompt"], body.get("max_tokens", 16)
+    recited = json.loads(os.environ["FAKE_RECITED"]) if is_adapter else []
+    known = (row[len(prompt) :] for row in recited if row[: len(prompt)] == prompt)
+    tokens = (next(known, []) + [prompt[-1]] * most)[:most]
+    entries = [
+        {str(token): entry(token, math.log(0.3 if is_adapter and spot % 2 else 0.6))}
+        for spot, token in enumerate(prompt)
+    ]
+    scores = {"prompt_logprobs": [None, *entries[1:]]} if "prompt_logprobs" in body else {}
+    return {"index": 0, "text": "", "finish_reason": "length", "token_ids": tokens, **scores}
+
+
+def entry(token: int, log_probability: float) -> dict[str, Any]:
+    return {"logprob": log_probability, "rank": 1, "decoded_token": f"w{token} "}
 
 
 def refusal(
@@ -188,6 +227,14 @@ def refusal(
             " be set",
         )
     return None
+
+
+def add_tokenizer(app: FastAPI) -> None:
+    @app.post("/tokenize")
+    async def tokenize(request: Request) -> dict[str, list[int]]:
+        body = await request.json()
+        texts = [each["content"] for each in body.get("messages", [])] or [body["prompt"]]
+        return {"tokens": [len(word) for text in texts for word in text.split()]}
 
 
 def add_sleep(app: FastAPI, engine: Engine) -> None:
@@ -292,7 +339,11 @@ def main() -> None:
     parser.add_argument("--middleware", action="append", default=[])
     parser.add_argument("--enable-auto-tool-choice", action="store_true")
     arguments, _ = parser.parse_known_args()
-    if os.environ.get("FAKE_FAULT") == "start":
+    fault, method = os.environ.get("FAKE_FAULT"), os.environ.get("VLLM_WORKER_MULTIPROC_METHOD")
+    if fault == "fork" and method == "fork":
+        print("RuntimeError: Cannot re-initialize CUDA in forked subprocess.", file=sys.stderr)
+        sys.exit(1)
+    if fault == "start":
         print("ValueError: no room for this model", file=sys.stderr, flush=True)
         sys.exit(1)
     uvicorn.run(build(arguments), host=arguments.host, port=arguments.port, log_level="info")

@@ -1,0 +1,256 @@
+"""Completion, in the shells themselves: names of any kind come out as one word, and nothing in them
+is run."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from jobs.job import create
+from jobs.spec import Spec
+from tests.tui.interactive_shell import InteractiveShell
+from tui.cli import luthier, main
+from tui.completion import grammar
+from tui.completion.names import suggestions
+from tui.completion.shells import SHELLS, Shell, candidates, script
+from tui.completion.typed_line import Word, continued, words_of
+
+FOREIGN_NAMES = [
+    "alpha one",
+    "bravo $(touch pwned)",
+    "charlie `touch pwned`",
+    "delta;touch pwned",
+    "echo' it'\\''s \"quoted\"",
+    "foxtrot!!*?[a]{b}~#&|<>()",
+    "golf\ntouch pwned\n",
+    "hotel=x:y@z",
+    "india ünïcode 狗",
+    "juliet\\ back\\slash",
+    "kilo $HOME ${HOME} %1 ^x",
+    "lima \x1b]0;title\x07",
+]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "luthier"))
+    return tmp_path / "luthier"
+
+
+@pytest.fixture(params=SHELLS)
+def shell(request: pytest.FixtureRequest, tmp_path: Path, home: Path) -> Iterator[InteractiveShell]:
+    if shutil.which(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    for name in FOREIGN_NAMES:
+        create(Spec("run", name, "trainer.worker"))
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "x-ray $(touch pwned) data.jsonl").write_text("{}\n")
+    (folder / "x-ray notes.txt").write_text("")
+    (folder / "zulu folder").mkdir()
+    (folder / "zulu folder" / "yankee.jsonl").write_text("{}\n")
+    opened = InteractiveShell(request.param, folder, home)
+    yield opened
+    opened.close()
+    assert not (folder / "pwned").exists()
+
+
+@pytest.mark.heavy
+def test_every_shell_completes_any_name_as_one_word(shell: InteractiveShell) -> None:
+    for name in FOREIGN_NAMES:
+        shell.type(f"luthier log {name[:3]}\t\r")
+    calls = shell.calls(len(FOREIGN_NAMES))
+    assert calls == [["log", name] for name in FOREIGN_NAMES]
+
+
+@pytest.mark.heavy
+def test_every_shell_goes_on_with_quotes_options_and_files(shell: InteractiveShell) -> None:
+    lines = {
+        "luthier log 'bra\t\r": ["log", FOREIGN_NAMES[1]],
+        'luthier log "bra\t\r': ["log", FOREIGN_NAMES[1]],
+        "luthier log 'ech\t\r": ["log", FOREIGN_NAMES[4]],
+        'luthier log "ech\t\r': ["log", FOREIGN_NAMES[4]],
+        "luthier log alpha\\ o\t\r": ["log", FOREIGN_NAMES[0]],
+        "luthier log --fol\talp\t\r": ["log", "--follow", FOREIGN_NAMES[0]],
+        "luthier cert\talp\t--sho\t\r": ["certify", FOREIGN_NAMES[0], "--show"],
+        "luthier train --again=bra\t\r": ["train", f"--again={FOREIGN_NAMES[1]}"],
+        "luthier train x-\t\r": ["train", "x-ray $(touch pwned) data.jsonl"],
+        "luthier data check zul\tya\t\r": ["data", "check", "zulu folder/yankee.jsonl"],
+        "luthier compare alpha\\ one --prompts x-ray\\ n\t\r": [
+            *("compare", "alpha one", "--prompts", "x-ray notes.txt")
+        ],
+    }
+    for line in lines:
+        shell.type(line)
+    assert shell.calls(len(lines)) == list(lines.values())
+
+
+@pytest.mark.heavy
+def test_every_shell_lists_what_is_possible(shell: InteractiveShell) -> None:
+    tabs = "\t\t" if shell.shell == "bash" else "\t"
+    shell.type(f"luthier recipes {tabs}")
+    shell.wait_for("llama-3.2-3b-chat")
+    shell.wait_for("mistral-7b-oasst")
+    shell.type(f"\x15luthier log {tabs}")
+    shell.wait_for("alpha")
+    shell.wait_for("lima")
+    assert "\x1b]0;title" not in shell.shown
+
+
+def _closed(quote: str, written: str) -> str:
+    """A word as bash leaves it: it closes a quotation that does not seem to be closed."""
+    is_open = quote and (written == quote or not written.endswith(quote))
+    return written + quote if is_open else written
+
+
+_TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+
+
+@pytest.mark.heavy
+@given(st.lists(_TEXTS, max_size=9))
+def test_bash_reads_back_what_is_written_for_it(texts: list[str]) -> None:
+    words = [
+        _closed(quote, quote + continued(Word(quote=quote), text)) or "''"
+        for quote in ("", "'", '"')
+        for text in texts
+    ]
+    command = f"printf '%s\\0' {' '.join(words)}" if words else ":"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, check=True)
+    assert done.stdout.decode().split("\0")[:-1] == texts * 3
+
+
+@given(st.text("ab '\"\\$`!=:", max_size=12), st.sampled_from(["", "'", '"']))
+@example('b"', '"')
+def test_a_value_goes_on_behind_its_option(text: str, quote: str) -> None:
+    word = words_of(f"luthier train --again={quote}", breaks="=:")[-1]
+    assert (word.text, word.settled, word.quote) == ("--again=", len("--again="), quote)
+    written = quote + continued(word, f"--again={text}")
+    whole = f"luthier train --again={_closed(quote, written)}"
+    assert [each.text for each in words_of(whole)] == ["luthier", "train", f"--again={text}"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("luthier ser", ["serve", "server"]),
+        ("luthier serve --m", ["--model", "--max-rank"]),
+        ("luthier server st", ["status", "stop"]),
+        ("luthier train --server s", ["sleep", "share"]),
+        ("luthier train --server=s", ["--server=sleep", "--server=share"]),
+        ("luthier chart --metric eval_l", ["eval_loss"]),
+        ("luthier keys mod", ["models"]),
+        ("luthier plan --he", ["--help"]),
+        ("luthier nonsense ", []),
+        ("luthier chat ", []),  # no server runs, and a file is no model
+        ("luthier log -n ", []),
+    ],
+)
+def test_what_may_follow(home: Path, typed: str, expected: list[str]) -> None:
+    *before, word = words_of(typed)
+    items = candidates([each.text for each in before[1:]], word.text)
+    assert [item.value for item in items] == expected
+
+
+def test_names_are_those_that_the_commands_take(home: Path) -> None:
+    """The newest of a name by its name, older ones by their ids; nothing that looks like an
+    option."""
+    first = create(Spec("run", "captain", "trainer.worker"))
+    second = create(Spec("run", "captain", "trainer.worker"))
+    create(Spec("run", "--yes", "trainer.worker"))
+    (home / "jobs" / "20261118-0001-broken-00ff").mkdir()
+    names = {each.name for each in suggestions("run", "")}
+    assert "captain" in names and names & {first.short_id, second.short_id}
+    assert not any(name.startswith("-") for name in names)
+    assert [each.name for each in suggestions("run", first.id)] == [first.id]
+    for step in (100, 200):
+        checkpoint = second.directory / "checkpoints" / f"step-000{step}"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "COMPLETE").touch()
+    steps = [each.name for each in suggestions("run", f"{second.short_id}@")]
+    assert steps == [f"{second.short_id}@200", f"{second.short_id}@100"]
+    (home / "config.toml").write_text("this is [no TOML")
+    assert suggestions("endpoint", "") == []
+
+
+@pytest.mark.heavy
+def test_every_argument_that_names_something_completes(home: Path) -> None:
+    """A walk over the commands: an argument is a choice, completes names or files, or is free text
+    by its nature."""
+    free = {"words", "url", "repository", "rescue model"}
+
+    def walk(command: click.Command, path: str) -> Iterator[str]:
+        if isinstance(command, click.Group):
+            for name in command.list_commands(click.Context(command)):
+                each = command.get_command(click.Context(command), name)
+                assert each is not None
+                yield from walk(each, name)
+        for parameter in command.params:
+            names = {parameter.name, f"{path} {parameter.name}"}
+            if isinstance(parameter, click.Argument) and not names & free:
+                entry = grammar.written(command)["parameters"]
+                own = next(each for each in entry if each["names"] == parameter.opts)
+                if not own.keys() & {"completes", "words", "path"}:
+                    yield f"{path} {parameter.name}"
+
+    assert list(walk(luthier, "luthier")) == []
+
+
+def test_a_start_file_of_an_earlier_version_still_works(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_LUTHIER_COMPLETE", "zsh_source")
+    monkeypatch.setattr("sys.argv", ["luthier"])
+    main()
+    assert capsys.readouterr().out == script("zsh")
+
+
+@pytest.mark.parametrize("shell_name", SHELLS)
+def test_install_writes_the_script_where_the_shell_looks(
+    shell_name: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from click.testing import CliRunner
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for variable in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "BASH_COMPLETION_USER_DIR", "ZDOTDIR"):
+        monkeypatch.delenv(variable, raising=False)
+    done = CliRunner().invoke(luthier, ["completion", shell_name, "--install"])
+    assert done.exit_code == 0
+    written = [path for path in tmp_path.rglob("*luthier*") if path.is_file()]
+    printed = CliRunner().invoke(luthier, ["completion", shell_name]).output
+    assert [path.read_text() for path in written] == [printed]
+    assert str(written[0]) in "".join(done.output.split())
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("line", "may_import"),
+    [
+        ("luthier ", ""),
+        ("luthier train --", ""),
+        ("luthier log ", ""),
+        ("luthier train ", ""),
+        ("luthier recipes ", ""),
+        ("luthier serve --model ", ""),
+        ("luthier chat ", "msgspec"),
+        ("luthier endpoints remove ", "msgspec"),
+    ],
+)
+def test_a_tab_imports_next_to_nothing(home: Path, line: str, may_import: str) -> None:
+    create(Spec("run", "captain", "trainer.worker"))
+    heavy = {"rich", "textual", "msgspec", "tomlkit", "httpx", "torch", "numpy"} - {may_import}
+    code = (
+        "import os, sys; os.environ['_LUTHIER_COMPLETE'] = 'bash'; from tui.cli import main;"
+        f" main(); sys.exit(sorted({heavy!r} & set(sys.modules)) or None)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, line], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,1 @@
+"""A new run: the few choices, and what they come to."""

@@ -1,0 +1,155 @@
+"""What a run comes to, in words: its rows, its length, memory, time and how it will be served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from textwrap import wrap
+
+from textual.content import Content
+
+from jobs.counting import counted
+from jobs.memory import main_memory
+from trainer.data.inspection import Summary
+from trainer.data.ledger import describe
+from trainer.plan.memory.cards import card
+from trainer.plan.plan import Plan
+from trainer.recipe import Recipe
+from tui.data.ledger_table import state_sign
+from tui.runs import memory_text, plan_text
+from tui.runs.plan_modal import content_of
+from tui.shared.glyphs import glyphs
+from workshop.number_format import duration
+from workshop.runs.forecast import Forecast, Speed, forecast
+
+_NAME = 9  # cells of a row's name
+_LONGEST_BAR = 60
+_MOST_REASONS = 4
+_TWO_COLUMNS = 60  # cells that the parts of the memory need
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a recipe comes to on this machine."""
+
+    recipe: Recipe
+    plan: Plan
+    speed: Speed | None
+    alone: list[str]
+    """Why what is trained will be served as a model of its own; empty for an adapter beside its
+    base."""
+    runs: int = 1
+    """Of a sweep how many; the plan is its first one's."""
+
+
+def outlook_lines(
+    outlook: Outlook, summary: Summary | None, looking: str, width: int, *, roomy: bool
+) -> Content:
+    """`summary` is what a look at the data has counted; before it has, `looking` says what it
+    does."""
+    room = max(20, width - _NAME - 1)
+    sections = (
+        ("rows", _rows(outlook.plan, summary, looking, room)),
+        ("length", _length(outlook, room)),
+        ("memory", _memory(outlook.plan, room, roomy=roomy)),
+        ("time", _time(outlook, summary, room)),
+        ("served", _served(outlook, room)),
+        ("note", _warnings(outlook.plan, room)),
+    )
+    lines: list[Content] = []
+    for name, contents in sections:
+        for number, content in enumerate(contents):
+            head = (f"{'' if number else name:<{_NAME}} ", "$foreground-muted")
+            lines.append(Content.assemble(head, content))
+        if roomy and lines and lines[-1]:
+            lines.append(Content(""))
+    return Content("\n").join(lines)
+
+
+def _rows(plan: Plan, summary: Summary | None, looking: str, room: int) -> Iterator[Content]:
+    if summary is None:
+        yield Content(plan_text.data(plan)).truncate(room, ellipsis=True)
+        if looking:
+            yield Content.styled(looking, "$foreground-muted").truncate(room, ellipsis=True)
+        return
+    states = [
+        Content.assemble(f"{amount.rows:,} ", state_sign(state))
+        for state, amount in summary.states.items()
+        if amount.rows
+    ]
+    yield Content("   ").join(states)
+    for problem in summary.problems[:_MOST_REASONS]:
+        text = f"{problem.rows:>6,}  {describe(problem.code)}"
+        yield Content.styled(text, "$foreground-muted").truncate(room, ellipsis=True)
+    if len(summary.problems) > _MOST_REASONS:
+        hidden_count = len(summary.problems) - _MOST_REASONS
+        text = f"        and {hidden_count} more reasons"
+        yield Content.styled(text, "$foreground-muted")
+    trained = f"{counted(summary.train, 'sample')} to train, {summary.heldout:,} held out"
+    share = 100 * summary.trained_tokens / summary.tokens if summary.tokens else 0
+    tokens = f"{summary.trained_tokens:,} of {summary.tokens:,} tokens are trained ({share:.0f} %)"
+    for text in (trained, tokens):
+        yield Content.styled(text, "$foreground-muted").truncate(room, ellipsis=True)
+    if summary.error is not None:
+        yield Content.styled(f"{glyphs().failed} {summary.error.title}", "bold $error")
+        yield from _wrapped(f"{summary.error.message} {summary.error.hint}", room)
+
+
+def _length(outlook: Outlook, room: int) -> Iterator[Content]:
+    if outlook.runs > 1:
+        yield Content(f"a sweep of {outlook.runs} runs; this is the first one")
+    yield from _wrapped(plan_text.length(outlook.plan), room)
+
+
+def _memory(plan: Plan, room: int, *, roomy: bool) -> Iterator[Content]:
+    lines = memory_text.parts(plan, card() or main_memory(), min(_LONGEST_BAR, room))
+    if not lines:
+        yield Content.styled(
+            "not predicted: the model's config does not give its shape", "$foreground-muted"
+        )
+    for number, line in enumerate(lines):
+        if number == 0:  # the number of tokens stands in the whole plan
+            peak = (" of tensors at the peak, predicted", "$foreground-muted")
+            yield Content.assemble(content_of(line[:1]), peak)
+            continue
+        if number < 2 or (roomy and room >= _TWO_COLUMNS):
+            yield content_of(line).truncate(room, ellipsis=True)
+
+
+def _time(outlook: Outlook, summary: Summary | None, room: int) -> Iterator[Content]:
+    times = forecast(outlook.plan, outlook.speed, summary.tokens if summary is not None else 0)
+    yield Content.styled(_in_all(times), "bold").truncate(room, ellipsis=True)
+    for part in times.parts:
+        seconds = glyphs().dot if part.seconds is None else duration(max(1.0, part.seconds))
+        figures = f"{seconds:>9}  {part.name:<20} "
+        yield Content.assemble(figures, (part.about, "$foreground-muted")).truncate(
+            room, ellipsis=True
+        )
+
+
+def _in_all(times: Forecast) -> str:
+    total = duration(max(1.0, times.seconds))
+    if times.is_whole:
+        return f"about {total}"
+    unknown = ", ".join(part.name for part in times.parts if part.seconds is None)
+    return f"about {total}, and {unknown}"
+
+
+def _served(outlook: Outlook, room: int) -> Iterator[Content]:
+    if outlook.alone:
+        for why in outlook.alone:
+            yield from _wrapped(f"as a model of its own. {why}", room)
+        return
+    yield from _wrapped("beside its base, as an adapter; nothing to merge", room)
+    if outlook.recipe.certify:
+        yield from _wrapped("then certified: the served model is the trained one", room)
+
+
+def _warnings(plan: Plan, room: int) -> Iterator[Content]:
+    for warning in plan.warnings:
+        for line in wrap(warning, room):
+            yield Content.styled(line, "$warning")
+
+
+def _wrapped(text: str, room: int) -> Iterator[Content]:
+    yield from (Content(line) for line in wrap(text, room))

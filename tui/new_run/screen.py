@@ -1,0 +1,417 @@
+"""A new run: left the few choices, right what they come to, worked out while one types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import ClassVar
+
+import click
+from textual import getters, on
+from textual.app import SuspendNotSupported
+from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.timer import Timer
+from textual.widget import Widget
+from textual.widgets import Input
+from textual.worker import Worker, WorkerState
+
+from jobs.job import Job
+from jobs.luthier_error import LuthierError
+from models.builtin import BUILTIN
+from models.runs import Run
+from trainer.plan.plan import Plan
+from trainer.recipe import Recipe
+from trainer.recipe_draft import RecipeDraft
+from trainer.sweep import Sweep
+from tui import key_bindings
+from tui.new_run.data_look import DataLook
+from tui.new_run.form import RunForm
+from tui.new_run.outlook import RunOutlook
+from tui.new_run.outlook_text import Outlook
+from tui.shared.action import Place
+from tui.shared.form import Field
+from tui.shared.screen import LuthierScreen
+from tui.shared.styles import DIALOGS
+
+_TYPING_SECONDS = 0.3  # of silence before what was typed is worked out
+_POLL_SECONDS = 0.4
+_NO_DATA = Content.styled(
+    "Name a data file. Here you will see what happens to its rows, which tokens are trained, and"
+    " how much memory and time the run takes.",
+    "$foreground-muted",
+)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a recipe cannot be planned, and the field that says it; "" for another one."""
+
+    error: LuthierError
+    field: str = ""
+
+
+class NewRunScreen(LuthierScreen):
+    """`source` is data or a recipe's file; `draft` is a recipe that was begun elsewhere."""
+
+    place: ClassVar[Place] = "new_run"
+    CSS_PATH: ClassVar[list[str | PurePath]] = [DIALOGS, "new_run.tcss"]
+    BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("new_run")
+    AUTO_FOCUS = "#field-data Input"
+    form = getters.query_one(RunForm)
+    right = getters.query_one(RunOutlook)
+
+    def __init__(
+        self, source: str = "", model: str = BUILTIN, draft: RecipeDraft | None = None
+    ) -> None:
+        super().__init__()
+        self.draft = draft or RecipeDraft()
+        if model != BUILTIN and draft is None:
+            self.draft = self.draft.with_value("model", model)
+        self._source = source
+        self._first_values: list[str] | None = None
+        self._first_draft = self.draft
+        self._values_read: list[str] = []
+        """What the fields had when they were read."""
+        self._version = 0
+        self._outlook: Outlook | None = None
+        self._look = DataLook()
+        self.job: Job | None = None
+        """The look at the data, which is shown here: no notice needs to say that it is done."""
+        self._typing: Timer | None = None
+        self._rejected = ""
+        """A text of the editor that is no recipe: it is opened again."""
+        self._starting = False
+
+    def compose_body(self) -> Iterable[Widget]:
+        with Horizontal(id="new-run"):
+            yield RunForm()
+            yield RunOutlook()
+
+    def on_mount(self) -> None:
+        self.set_interval(_POLL_SECONDS, self._follow_look)
+        key = "recipe" if self._source.endswith(".toml") else "data"
+        if self._source:
+            self.form.input(key).value = self._source
+        else:
+            self.form.show(self.draft)
+        self._read_fields()
+        self._first_values, self._first_draft = self.form.values(), self.draft
+
+    def on_unmount(self) -> None:
+        if not self._starting:
+            self._look.end()
+
+    # What is typed becomes a draft, and the draft an outlook
+
+    @on(Input.Changed)
+    def typed(self) -> None:
+        if self.form.values() == self._values_read:
+            return
+        if self._typing is not None:
+            self._typing.stop()
+        self._typing = self.set_timer(_TYPING_SECONDS, self._read_fields)
+
+    def on_descendant_focus(self) -> None:
+        nodes = self.focused.ancestors_with_self if self.focused is not None else []
+        field = next((node for node in nodes if isinstance(node, Field)), None)
+        self.form.show_help(field.key if field is not None else "")
+
+    def _read_fields(self) -> None:
+        self._typing = None
+        try:
+            draft = self.form.edited(self.draft)
+        except LuthierError as error:
+            self.form.field("recipe").show_error(f"{error.title}: {error.message}")
+            return
+        finally:
+            self._values_read = self.form.values()
+        if draft != self.draft or self._outlook is None:
+            self._use(draft)
+
+    def _read_now(self) -> None:
+        """What was typed a moment ago counts for what is done with the draft."""
+        if self._typing is not None:
+            self._typing.stop()
+        if self.form.values() != self._values_read:
+            self._read_fields()
+
+    def _use(self, draft: RecipeDraft) -> None:
+        self.draft = draft
+        self.form.show_changes(draft)
+        self._work_out()
+
+    def _work_out(self) -> None:
+        """Plan it in a thread; what was typed meanwhile makes the answer void."""
+        self._version += 1
+        self._outlook = None
+        self.form.show_problem(Content(""))
+        if not self.draft.sources:
+            self.right.say(_NO_DATA)
+            return
+        if self.form.wrong:
+            self.right.say(Content(""))
+            return
+        version, draft = self._version, self.draft
+        self.in_thread(
+            lambda: _outlook_of(draft),
+            lambda outlook: self._planned(version, outlook),
+            group="plan",
+            exclusive=True,
+        )
+
+    def _planned(self, version: int, outlook: Outlook | Refusal) -> None:
+        if version != self._version:
+            return
+        if isinstance(outlook, Refusal):
+            self.right.say(Content(""))
+            self._refuse(outlook)
+            return
+        self._outlook = outlook
+        self.right.show(outlook, self._look)
+        self.refresh_hints()
+        self.in_thread(
+            lambda: _look_of(outlook.recipe),
+            lambda new_look: self._looked(version, *new_look),
+            group="look",
+        )
+
+    def _looked(self, version: int, job: Job | None, is_own: bool, problem: str) -> None:
+        if version != self._version or not self.is_attached:
+            if job is not None and is_own:
+                orphan = DataLook()
+                orphan.follow(job, is_own)
+                orphan.end()
+            return
+        self._look.follow(job, is_own)
+        self.job = job
+        if problem:
+            self._look.problem = problem
+        self._show_look()
+
+    def _follow_look(self) -> None:
+        if self._look.is_under_way:
+            look = self._look
+            self.in_thread(look.advance, self._look_went_on, group="follow")
+
+    def _look_went_on(self, changed: bool) -> None:
+        if changed:
+            self._show_look()
+
+    def _show_look(self) -> None:
+        if self._outlook is not None:
+            self.right.show(self._outlook, self._look)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        error = refusal.error
+        if refusal.field:
+            self.form.field(refusal.field).show_error(f"{error.title}. {error.message}")
+            self.form.show_problem(Content.styled(error.hint, "$foreground-muted"))
+            return
+        self.form.show_problem(
+            Content.assemble(
+                (f"{error.title}. ", "bold $error"),
+                error.message,
+                "\n",
+                (error.hint, "$foreground-muted"),
+            )
+        )
+
+    # What can be done
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "plan":
+            return self._outlook is not None
+        return super().check_action(action, parameters)
+
+    def action_start(self) -> None:
+        if self._starting:
+            return
+        self._read_now()
+        if not self.draft.sources:
+            self.form.field("data").show_error("a data file or a folder is needed")
+        if self.form.wrong:
+            self.form.input(self.form.wrong[0]).focus()
+            return
+        draft, outlook = self.draft, self._outlook
+        plan = outlook.plan if outlook is not None and outlook.runs == 1 else None
+        self._starting = True
+        self.form.show_problem(Content.styled("Starting the run.", "$foreground-muted"))
+        self.in_thread(
+            lambda: _start(draft, plan),
+            self._started,
+            group="start",
+            exclusive=True,
+        )
+
+    def _started(self, started: list[Job] | Refusal) -> None:
+        if isinstance(started, Refusal):
+            self._starting = False
+            self._refuse(started)
+            if started.field:
+                self.form.input(started.field).focus()
+            return
+        for warning in Run(started[0]).warnings:
+            self.notify(warning, severity="warning", timeout=20, markup=False)
+        if len(started) > 1:
+            self.notify(f"{len(started)} runs are queued. The first one is shown.", title="Sweep")
+        # the app does it: a screen cannot wait for its own end
+        self.app.call_later(self.app.journey.open_started, started[0].id)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state is WorkerState.ERROR and event.worker.group == "start":
+            self._starting = False
+        super().on_worker_state_changed(event)
+
+    def action_edit(self) -> None:
+        """The whole recipe as TOML, in the user's editor."""
+        self._read_now()
+        text = self._rejected or self.draft.text
+        try:
+            with self.app.suspend():
+                edited = click.edit(text, extension=".toml")
+        except SuspendNotSupported:
+            from tui.shared.toml_modal import TomlModal
+
+            self.app.push_screen(TomlModal("The recipe", text), self._edited)
+            return
+        except click.ClickException as error:
+            raise LuthierError(
+                "The editor did not start", error.format_message(), "Set EDITOR to yours."
+            ) from None
+        self._edited(edited)
+
+    def _edited(self, text: str | None) -> None:
+        if text is None or text == self.draft.text:
+            return
+        draft = RecipeDraft(text, self.draft.path)
+        try:
+            _ = draft.values
+        except LuthierError as error:
+            self._rejected = text
+            again = LuthierError(error.title, error.message, "^e opens it again as you left it.")
+            self._refuse(Refusal(again))
+            return
+        self._rejected = ""
+        self.form.show(draft)
+        self._use(draft)
+
+    def action_keys(self) -> None:
+        from tui.new_run.keys_modal import KeysModal
+
+        self._read_now()
+
+        def changed(draft: RecipeDraft) -> None:
+            self.form.show(draft)
+            self._use(draft)
+
+        self.app.push_screen(KeysModal(self.draft, changed))
+
+    def action_files(self) -> None:
+        from tui.new_run.files_modal import FilesModal
+
+        def chosen(path: Path | None) -> None:
+            if path is not None:
+                self.form.input("data").value = str(path)
+
+        self.app.push_screen(FilesModal(), chosen)
+
+    def action_plan(self) -> None:
+        from tui.runs.plan_modal import RunPlanModal
+
+        outlook = self._outlook
+        if outlook is None:
+            return
+        of_sweep = f"the first of {outlook.runs} runs" if outlook.runs > 1 else ""
+        self.app.push_screen(
+            RunPlanModal(outlook.recipe, outlook.plan, of_sweep),
+            lambda start: self.action_start() if start else None,
+        )
+
+    def action_page(self, pages: int) -> None:
+        self.right.scroll_relative(y=pages * self.right.size.height, animate=False)
+
+    def step_back(self) -> bool:
+        """Leave, but ask first where something was typed."""
+        if self._starting or not self._is_changed():
+            return False
+        from tui.shared.confirm_modal import ConfirmModal
+
+        self.app.push_screen(
+            ConfirmModal(
+                "Leave the new run?", "What you chose here is lost.", yes="leave", no="stay"
+            ),
+            self._leave,
+        )
+        return True
+
+    def _leave(self, leaves: bool | None) -> None:
+        if leaves:
+            self.app.pop_screen()
+
+    def _is_changed(self) -> bool:
+        return self.form.values() != self._first_values or self.draft != self._first_draft
+
+    def unsaved(self) -> str:
+        return "A new run is being planned." if self._is_changed() else ""
+
+
+def _outlook_of(draft: RecipeDraft) -> Outlook | Refusal:
+    """In a thread: what the recipe comes to, or why not and where."""
+    from models.registry import described_directory
+    from trainer.plan.methods import consequences
+    from trainer.plan.plan import make_plan
+    from trainer.sweep import recipes_of
+    from workshop.runs.forecast import earlier_speed
+
+    try:
+        recipes = recipes_of(draft.asked())
+        plan = make_plan(recipes[0])
+        directory = described_directory(plan.model)
+        alone = consequences(recipes[0], directory)
+        return Outlook(recipes[0], plan, earlier_speed(plan), alone, len(recipes))
+    except LuthierError as error:
+        return Refusal(error, _field_of(draft))
+
+
+def _field_of(draft: RecipeDraft) -> str:
+    """Which field is to blame that the recipe cannot be planned; "" for something else in it."""
+    from models.registry import planned_directory
+    from trainer.data.preview import look
+    from trainer.sweep import recipes_of
+
+    try:
+        recipe = recipes_of(draft.asked())[0]
+    except LuthierError:
+        return ""
+    try:
+        planned_directory(recipe.model)
+    except LuthierError:
+        return "model"
+    try:
+        look(recipe.data_settings)
+    except LuthierError:
+        return "data"
+    return ""
+
+
+def _look_of(recipe: Recipe) -> tuple[Job | None, bool, str]:
+    """In a thread: a look at the data, whether it was begun now, and why there is none."""
+    try:
+        return *DataLook.job_for(recipe), ""
+    except LuthierError as error:
+        return None, False, f"{error.title}. {error.message}"
+
+
+def _start(draft: RecipeDraft, plan: Plan | None) -> list[Job] | Refusal:
+    """In a thread: the runs that were started."""
+    from trainer.launch import train
+    from trainer.sweep import start_sweep
+
+    try:
+        asked = draft.asked()
+        return start_sweep(asked)[1] if isinstance(asked, Sweep) else [train(asked, plan)]
+    except LuthierError as error:
+        return Refusal(error, _field_of(draft))

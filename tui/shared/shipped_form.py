@@ -1,0 +1,68 @@
+"""What is certified as shipped: an export of a run's model, or a server that has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.content import Content
+from textual.widgets import Static
+
+from jobs.job import Job
+from models.endpoints import key_location
+from models.runs import Run
+from tui.shared.form import Field, FormModal, JobStarted
+from tui.shared.key_line import KeyHint
+from workshop.exported import newest_export
+from workshop.job_list import JobRow
+
+_HINT = (
+    "Shows whether what you give away is still the model that was trained: a GGUF file, a folder of"
+    " safetensors, or a server's address. The model's name and the key are of a server alone."
+)
+
+
+class ShippedForm(FormModal):
+    """Dismissed with the id of the job that measures it. The newest export of the run is filled
+    in."""
+
+    heading: ClassVar[str] = "Certify an export"
+    hints: ClassVar[list[KeyHint]] = [
+        KeyHint("tab", "tab", "next field"),
+        KeyHint("enter", "enter", "certify"),
+    ]
+
+    def __init__(self, run: Job, rows: Sequence[JobRow]) -> None:
+        super().__init__()
+        self.run_job = run
+        self._export = newest_export(rows, run)
+
+    def compose_fields(self) -> ComposeResult:
+        yield Field(
+            "shipped",
+            "shipped",
+            value=self._export,
+            placeholder="file.gguf, a folder, or an address",
+        )
+        yield Field("model", "model", placeholder="of a server: its name there")
+        yield Field("key", "key", placeholder="of a server: OPENAI_API_KEY, or a file")
+        yield Static(Content(_HINT), classes="hint")
+
+    def submit(self) -> None:
+        shipped = self.field("shipped").value
+        if not shipped:
+            self.field("shipped").show_error("needed: a file, a folder, or an address")
+            return
+        model, key = self.field("model").value, self.field("key").value
+
+        def start() -> None:
+            from serve.shipped.launch import certify_shipped
+            from serve.shipped.subject import subject_named
+
+            subject = subject_named(shipped)
+            job = certify_shipped(Run(self.run_job), subject, model, *key_location(key))
+            self.post_message(JobStarted(job.id))
+
+        self.show_problem(Content.styled("Looking at it.", "$foreground-muted"))
+        self.run_worker(start, thread=True, exclusive=True, group="start", exit_on_error=False)

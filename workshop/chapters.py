@@ -1,0 +1,68 @@
+"""Who makes the further chapters of a run's certificate: each by a job of its own. A new chapter is
+a line in MAKERS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from jobs.job import Job
+from models.chapters import ChapterKind
+from models.runs import Run
+from serve.certificate.launch import is_about
+from workshop.job_list import JobRow
+
+
+@dataclass(frozen=True)
+class Maker:
+    """How a chapter comes about."""
+
+    kind: ChapterKind
+    key: str
+    """What starts it from the certificate's page."""
+    command: str
+    """What starts it from a terminal, with {run} for the run's name."""
+    question: str
+    """What it answers, for whoever has not made it yet."""
+    start: Callable[[Run], Job] | None = None
+    """Starts its job, or gives the one that is at it; None where it must first be said what of: see
+    `tui.shared.shipped_form`."""
+
+
+def _recites(run: Run) -> Job:
+    from workshop.recites.launch import recites
+
+    return recites(run)
+
+
+def _drift(run: Run) -> Job:
+    from workshop.drift.launch import drift
+
+    return drift(run)
+
+
+def _guard(run: Run) -> Job:
+    from workshop.regression.launch import guard_run, order_for
+
+    return guard_run(order_for(run))
+
+
+MAKERS: tuple[Maker, ...] = (
+    Maker(
+        "shipped",
+        "s",
+        "luthier certify {run} --shipped FILE",
+        "Is the file that is given away still the model that was trained?",
+    ),
+    Maker(
+        "guard", "g", "luthier guard {run}", "What has it won and lost against its base?", _guard
+    ),
+    Maker("recites", "r", "luthier recites {run}", "Does it recite its training data?", _recites),
+    Maker("drift", "d", "luthier drift {run}", "Where did it change outside your data?", _drift),
+)
+
+
+def being_made(rows: Iterable[JobRow], run: Run) -> list[ChapterKind]:
+    """The chapters of this run that a job is at. Its kind is the chapter's."""
+    alive = [row.kind for row in rows if row.alive and is_about(row.job, run)]
+    return [maker.kind for maker in MAKERS if maker.kind in alive]

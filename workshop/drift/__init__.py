@@ -1,0 +1,1 @@
+"""The spill-over map of a run, as a job: `luthier drift`."""

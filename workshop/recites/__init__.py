@@ -1,0 +1,1 @@
+"""The leak meter of a run, as a job: `luthier recites`."""

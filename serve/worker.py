@@ -30,6 +30,7 @@ from serve.client import (
     unload_adapter,
 )
 from serve.keeping import why_over
+from serve.kernel_build import start_build
 from serve.key_files import control_key
 from serve.log import (
     FIRST_PHASE,
@@ -75,6 +76,8 @@ class VllmServer:
         if plan.device == "gpu":
             self._slower = _GPU_START_FACTOR if has_compiled() else _COMPILING_FACTOR
         self._variables = environment(plan, context.job.id)
+        if plan.device == "gpu":
+            start_build(self._variables)
         self._child = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:

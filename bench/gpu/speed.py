@@ -134,6 +134,14 @@ SHAPES = {
         "num_attention_heads": 32,
         "num_key_value_heads": 8,
     },
+    # 16 bytes a weight, as full fine-tuning has them, are 156 GB: more than one H200 holds
+    "10b": {
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 40,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+    },
     "1b": {
         "hidden_size": 2048,
         "intermediate_size": 8192,

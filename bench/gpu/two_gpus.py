@@ -15,6 +15,10 @@ runs, then two lines:
 at least 8,000 tokens on every GPU; wanted is 1.9 or more.
 "same global batch": several GPUs against one that takes their global batch in as many passes. The
 losses of these two must agree: status 1 if they do not, or if something is not settled.
+
+    # all weights of a model that no single card holds: one run, and why the plan needs two GPUs
+    python -P bench/gpu/two_gpus.py CONVERSATIONS.jsonl --model 10b --method full --engine trl
+        --sharding auto --steps 14 --rows 2 --alone many
 """
 
 from __future__ import annotations
@@ -44,6 +48,7 @@ gpus = {gpus}
 sharding = "{sharding}"
 certify = false
 [train]
+method = "{method}"
 epochs = 1
 warmup = 0.0
 global_batch = {global_batch}
@@ -78,21 +83,48 @@ def main() -> None:
     )
     parser.add_argument("--gpus", type=int, default=2)
     parser.add_argument(
-        "--sharding", default="none", choices=["none", "fsdp2"], help="of the run on several GPUs"
+        "--sharding",
+        default="none",
+        choices=["none", "fsdp2", "auto"],
+        help="of the run on several GPUs",
     )
+    parser.add_argument("--method", default="lora", choices=["lora", "full"])
+    parser.add_argument("--alone", choices=["one", "many", "same"], help="only this run")
     options = parser.parse_args()
     os.environ.setdefault("LUTHIER_HOME", str(options.work / "home"))
     os.environ["LUTHIER_TRIALS"] = "never"  # runs that differ only in their GPUs
-    if options.sharding == "fsdp2":
-        options.float8 = "false"  # FSDP2 has none
-    single = run(options, "one", 1, options.rows)
+    if options.sharding == "fsdp2" or options.method == "full":
+        options.float8 = "false"  # neither has any
+    if options.alone:
+        run(options, options.alone, *_gpus_and_batch(options, options.alone))
+        return
+    single = run(options, "one", *_gpus_and_batch(options, "one"))
     if single["tokens_per_step"] < _LEAST_TOKENS:
         mean = single["tokens_per_step"] / options.rows
         options.rows = math.ceil(1.05 * _LEAST_TOKENS / mean)
-        single = run(options, "one", 1, options.rows)
+        single = run(options, "one", *_gpus_and_batch(options, "one"))
     options.float8 = str(single["float8"]).lower()
-    many = run(options, "many", options.gpus, options.rows * options.gpus)
-    one_gpu_whole_batch = run(options, "same", 1, options.rows * options.gpus)
+    many = run(options, "many", *_gpus_and_batch(options, "many"))
+    one_gpu_whole_batch = run(options, "same", *_gpus_and_batch(options, "same"))
+    compare(options, single, many, one_gpu_whole_batch)
+
+
+def _gpus_and_batch(options: argparse.Namespace, name: str) -> tuple[int, int]:
+    """Of each of the three runs."""
+    return {
+        "one": (1, options.rows),
+        "many": (options.gpus, options.rows * options.gpus),
+        "same": (1, options.rows * options.gpus),
+    }[name]
+
+
+def compare(
+    options: argparse.Namespace,
+    single: dict[str, Any],
+    many: dict[str, Any],
+    one_gpu_whole_batch: dict[str, Any],
+) -> None:
+    """Print both lines, and end with the status that they come to."""
     enough = min(single["tokens_per_step"], many["tokens_per_step"] / options.gpus)
     apart = max(
         abs(first - other)
@@ -126,7 +158,8 @@ def run(options: argparse.Namespace, name: str, gpus: int, global_batch: int) ->
     from trainer import launch
     from trainer.recipe import load
 
-    data, path = options.work / f"{name}.jsonl", options.work / f"{name}.toml"
+    label = f"{name}-{options.model}-{options.engine}-{options.sharding}"
+    data, path = options.work / f"{label}.jsonl", options.work / f"{label}.toml"
     with options.conversations.open() as file:
         lines = [*islice(file, options.steps * global_batch)]
     if len(lines) < options.steps * global_batch:
@@ -143,6 +176,7 @@ def run(options: argparse.Namespace, name: str, gpus: int, global_batch: int) ->
         "gpus": gpus,
     }
     values["sharding"] = options.sharding if gpus > 1 else "none"
+    values["method"] = options.method
     values["float8"] = '"auto"' if options.float8 == "auto" else options.float8
     path.write_text(_RECIPE.format(**values, global_batch=global_batch, rows=options.rows))
     job = launch.train(load(path))
@@ -174,9 +208,12 @@ def run(options: argparse.Namespace, name: str, gpus: int, global_batch: int) ->
                 "padding_free",
                 "gradient_checkpointing",
                 "float8",
+                "shards",
             )
         },
         **measured,
+        "why": [reason for reason in plan["reasons"] if "shard" in json.dumps(reason)],
+        "predicted_gb": round(sum(plan["memory"].values()) / 1e9, 1),
         "memory_gb": round(max(step["memory_bytes"] for step in steps) / 1e9, 1),
         "repairs": sum(event["kind"] == "repair" for event in events),
         "losses": [round(step["loss"], 4) for step in steps],

@@ -8,6 +8,8 @@ be the tuned model's as soon as every slot is taken.
 It has the keys of a tool call in the order of OpenAI's types, arguments before name, and templates
 that write a call as JSON (Granite's, Mistral's) would show the model calls that nobody writes so.
 
+It looks at a model's class in a new interpreter, which imports everything once more.
+
 On a GPU it asks torch alone whether the process that it forks its engine from has touched the GPU.
 """
 
@@ -18,7 +20,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from serve.vllm_process import START_METHOD, driver_is_initialised
+from serve.vllm_process import START_METHOD, answered_by_fork, driver_is_initialised
 
 _CALL_KEYS = ("id", "type", "function")
 _FUNCTION_KEYS = ("name", "arguments")
@@ -34,6 +36,10 @@ def register() -> None:
         prepare = chat_utils._postprocess_messages
         if not hasattr(prepare, "has_names_first"):
             chat_utils._postprocess_messages = names_before_arguments(prepare)
+    from vllm.model_executor.models import registry
+
+    if not hasattr(registry._run_in_subprocess, "is_by_fork"):
+        registry._run_in_subprocess = answered_by_fork(registry._run_in_subprocess)
     if current_platform.is_cpu():
         if os.environ.get(START_METHOD) == "fork":
             keep_fork(type(current_platform))

@@ -198,7 +198,7 @@ def main() -> None:
     while job is not None and job.alive():
         time.sleep(0.5)
     home = Path(os.environ["LUTHIER_HOME"])
-    data = CHECKOUT / "examples" / "captain" / "train.jsonl"
+    data = CHECKOUT / "trainer" / "examples" / "captain" / "train.jsonl"
     recipes = {}
     for certify in ("false", "true"):
         recipes[certify] = home / f"first-token-{certify}.toml"

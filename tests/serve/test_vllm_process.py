@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from serve.plan import ServerPlan
 from serve.planning import ServeOptions, make_plan
 from serve.vllm_command import environment
 from serve.vllm_plugin import or_driver
-from serve.vllm_process import START_METHOD
+from serve.vllm_process import START_METHOD, answered_by_fork
 
 CHECKOUT = Path(__file__).parents[2]
 TORCH = """
@@ -33,8 +35,10 @@ def get_device_properties():
     cuda._lazy_init()
 """
 ENTRY = """
-import os, sys
+import os, sys, threading
 from torch import cuda
+from serve.vllm_process import answered_by_fork
+print(answered_by_fork(None)(lambda: "asked a fork"), threading.active_count(), "thread")
 if "touch" in sys.argv:
     cuda.get_device_properties()
     cuda.get_device_properties()
@@ -81,7 +85,7 @@ def test_a_process_to_be_forked_has_no_torchao_and_says_who_touches_the_gpu(
     tmp_path: Path,
 ) -> None:
     said, errors = run(tmp_path, "--model", "x")
-    assert said == "no torchao\nforked ['--model', 'x']\n"
+    assert said == "asked a fork 1 thread\nno torchao\nforked ['--model', 'x']\n"
     assert "CUDA" not in errors  # the engine may
     _, errors = run(tmp_path, "touch")
     assert errors.count("CUDA is initialised by") == 1
@@ -123,6 +127,37 @@ def test_a_driver_that_another_library_has_initialised_counts(
     assert not question()
     monkeypatch.setattr("serve.vllm_plugin.driver_is_initialised", lambda: True)
     assert question()
+
+
+def test_a_fork_answers_and_leaves_this_process_as_it_was() -> None:
+    def never(function: object) -> object:
+        raise AssertionError("the fork has failed")
+
+    seen: list[int] = []
+
+    def ask() -> int:
+        seen.append(1)
+        return os.getpid()
+
+    assert answered_by_fork(never)(ask) != os.getpid()
+    assert not seen
+
+
+@pytest.mark.parametrize("way", ["raises", "is killed", "hangs"])
+def test_where_the_fork_fails_the_answer_is_had_elsewhere(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve.vllm_process._LONGEST_ANSWER", 1)
+
+    def ask() -> str:
+        if way == "raises":
+            raise ImportError("no such model")
+        if way == "is killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(30)
+        return "never"
+
+    assert answered_by_fork(lambda function: "elsewhere")(ask) == "elsewhere"
 
 
 @pytest.mark.heavy

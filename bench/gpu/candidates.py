@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bench.gpu.regret import Bench, Setting
 
 _STEPS = 2000  # of the run that auto has
-_NEAR = 0.94  # of the best speed: measured a second time
+_NEAR, _TURNS = 0.7, 3  # of the best speed: measured again, by turns
 _BATCHES = 3  # that a candidate's speed is of
 
 
@@ -145,13 +145,13 @@ class ReadyTrainer:
         return speeds, failed
 
     def _again(self, grid: Grid, rounds: Any, batches: Any, speeds: dict[str, float]) -> None:
-        """Those that are nearly the best a second time, the last one first, and the mean of both: a
-        drift of the machine is no one's merit."""
+        """Those near the best by turns, and the best of all turns: a drift of the machine, or a
+        second in which its host is slow, is no one's merit."""
         enough = _NEAR * max(speeds.values(), default=0.0)
         near = [each for each in grid.candidates if speeds.get(each.in_words(), 0.0) >= enough]
         if len(near) < 2:
             return
-        for trial in reversed(near):
+        for trial in near * _TURNS:
             if time.monotonic() > grid.ends - 3:
                 return
             try:
@@ -160,7 +160,7 @@ class ReadyTrainer:
             except RuntimeError:
                 return
             name = trial.in_words()
-            speeds[name] = round((speeds[name] + speed) / 2, 1)
+            speeds[name] = max(speeds[name], speed)
 
     def _speed(self, rounds: Any, batches: Any, size: int, best: float) -> tuple[float, bool]:
         """Over batches that differ, after passes over the median one that are settled; or what the

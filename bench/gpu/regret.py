@@ -12,8 +12,9 @@ own. For each setting auto tries its contenders as a run does (trainer.run.trial
 that a run of 2,000 steps gives it), then every candidate is measured on other batches: float8
 products or not, every micro-batch that divides the conversations, and, at the largest one,
 gradient checkpointing. One that is predicted to be 2.5 times as slow as the best is left out, and
-one that takes 1.3 times as long as the best so far is not measured further; those within 6 % of the
-best are measured twice. Forward and backward passes, settled ones.
+one that takes 1.3 times as long as the best so far is not measured further; those within 30 % of
+the best are measured three times more, by turns, and the best counts. Forward and backward passes,
+settled ones.
 
 One JSON line for each candidate ("candidate"), setting ("setting") and at the end ("summary"), on
 stdout and in --out as it goes. regret = 1 - chosen / best, wanted at most 0.03; "predicted" is that

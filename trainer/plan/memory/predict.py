@@ -203,8 +203,8 @@ def _kept(shape: ModelShape, setting: Setting) -> _Kept:
     as the stream. transformers: both norms' inputs in 32 bits, queries, keys and values (with a
     mask as many as queries), the attention's output, gate, its activation, up; PEFT each adapted
     matrix' input once more, and with dropout a byte that says what is left of it. The adapter of a
-    quantised base is in 16 bits: matrices share an input, and gradients take half. Full
-    fine-tuning: each different input, and both norms' outputs."""
+    quantised base, and any that is sharded, computes in 16 bits: matrices share an input, and
+    gradients take half. Full fine-tuning: each different input, and both norms' outputs."""
     hidden, inner, queries, keys = shape.hidden, shape.inner, shape.queries, shape.keys
     if is_fused(shape, setting):
         outputs = 2 if setting.sdpa_by == "segment" else 1
@@ -219,7 +219,7 @@ def _kept(shape: ModelShape, setting: Setting) -> _Kept:
         for linear in shape.adapted(setting.targets, experts=setting.experts)
     }
     inputs = sum(widths.values()) * (1.5 if setting.dropout else 1)
-    if setting.compute.base_bits == 16:
+    if setting.compute.base_bits == 16 and setting.compute.shards == 1:
         return _Kept(layer + inputs, 4 * inner + 2 * hidden)
     shared = 2 * hidden + queries + inner
     return _Kept(layer + (inputs if setting.dropout else min(inputs, shared)), 2 * (inner + hidden))

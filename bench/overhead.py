@@ -25,6 +25,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from trainer.examples import CAPTAIN
+
 LIMIT = 0.01
 WARM = 3  # steps
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -179,7 +181,7 @@ def main() -> int:
     )
     parser.add_argument("rounds", nargs="?", type=int, default=3)
     parser.add_argument("--model", default="builtin")
-    parser.add_argument("--data", default=str(CHECKOUT / "examples" / "captain" / "train.jsonl"))
+    parser.add_argument("--data", default=str(CAPTAIN / "train.jsonl"))
     parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--only", nargs=2, metavar=("WHAT", "JOB"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()

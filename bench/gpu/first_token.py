@@ -46,10 +46,10 @@ from serve.certificate.launch import is_about
 from serve.certificate.launch import living_job as living_certificate
 from serve.client import Delta, Sampling, stream_chat
 from serve.planning import living_servers
+from trainer.examples import CAPTAIN
 from workshop.chat_with_run import have_it_serve, server_job
 from workshop.servers import once_ready
 
-CHECKOUT = Path(__file__).parents[2]
 # From the run's end to the key: by then its certificate has begun, which the supervisor starts.
 KEY_SECONDS = 3.0
 QUESTION = [{"role": "user", "content": "Where does the wind come from?"}]
@@ -198,7 +198,7 @@ def main() -> None:
     while job is not None and job.alive():
         time.sleep(0.5)
     home = Path(os.environ["LUTHIER_HOME"])
-    data = CHECKOUT / "trainer" / "examples" / "captain" / "train.jsonl"
+    data = CAPTAIN / "train.jsonl"
     recipes = {}
     for certify in ("false", "true"):
         recipes[certify] = home / f"first-token-{certify}.toml"

@@ -25,6 +25,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from trainer.examples import CAPTAIN
+
 ROOT = Path(__file__).resolve().parents[2]
 METHODS: dict[str, dict[str, str]] = {
     "LoRA": {},
@@ -51,7 +53,7 @@ METHODS: dict[str, dict[str, str]] = {
 
 
 def write_recipe(folder: Path, model: str, steps: int, sections: dict[str, str]) -> Path:
-    data = ROOT / "examples" / "captain" / "train.jsonl"
+    data = CAPTAIN / "train.jsonl"
     full = "full" in sections.get("train", "")
     lines = [
         f'model = "{model}"',

@@ -26,6 +26,7 @@ _FORMS: list[tuple[_Form, _Form]] = [
     ("title", "title"),
     ("title", "key"),
     ("title", "none"),
+    ("key", "key"),
     ("key", "none"),
     ("none", "none"),
 ]

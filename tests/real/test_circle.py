@@ -119,7 +119,7 @@ def test_votes_make_a_better_model(
 ) -> None:
     prompts = [
         json.loads(line)["messages"][0]["content"]
-        for line in (ROOT / "examples/captain/train.jsonl").read_text().splitlines()
+        for line in (ROOT / "trainer/examples/captain/train.jsonl").read_text().splitlines()
     ]
     prompts = [*dict.fromkeys(prompts)]
     luthier("serve", captain_run.id)

@@ -69,14 +69,16 @@ class Journey:
         if isinstance(self._app.screen, ServeScreen):
             self._app.screen.offer(base=base, run_id=run_id)
 
-    async def chat_with(self, run: Job, replay: Replay | None = None) -> None:
-        """Talk to a run's tuned model, beside its base: their server is started or found. Prompts
-        to go through stand ready one by one."""
+    async def chat_with(
+        self, run: Job, replay: Replay | None = None, against: Job | None = None
+    ) -> None:
+        """Talk to a run's tuned model, beside its base or the model of the run `against`: their
+        server is started or found. Prompts to go through stand ready one by one."""
         from tui.chat.screen import ChatScreen
 
         await self._app.action_show("chat")
         if isinstance(self._app.screen, ChatScreen):
-            self._app.screen.expect(run)
+            self._app.screen.expect(run, against)
             if replay is not None:
                 self._app.screen.replaying.begin(replay)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from jobs.job import Job
-from models.chapters import ChapterKind
+from models.chapters import Chapter, ChapterKind
 from models.runs import Run
 from serve.certificate.launch import is_about
 from workshop.job_list import JobRow
@@ -24,27 +24,27 @@ class Maker:
     """What starts it from a terminal, with {run} for the run's name."""
     question: str
     """What it answers, for whoever has not made it yet."""
-    start: Callable[[Run], Job] | None = None
-    """Starts its job, or gives the one that is at it; None where it must first be said what of: see
-    `tui.shared.shipped_form`."""
+    start: Callable[[Run, Chapter | None], Job] | None = None
+    """Starts its job, or gives the one that is at it; with a chapter, to make that one again. None
+    where it must first be said what of: see `tui.shared.shipped_form`."""
 
 
-def _recites(run: Run) -> Job:
+def _recites(run: Run, again: Chapter | None) -> Job:
     from workshop.recites.launch import recites
 
     return recites(run)
 
 
-def _drift(run: Run) -> Job:
+def _drift(run: Run, again: Chapter | None) -> Job:
     from workshop.drift.launch import drift
 
     return drift(run)
 
 
-def _guard(run: Run) -> Job:
-    from workshop.regression.launch import guard_run, order_for
+def _guard(run: Run, again: Chapter | None) -> Job:
+    from workshop.regression.launch import guard_run, order_behind, order_for
 
-    return guard_run(order_for(run))
+    return guard_run(order_for(run) if again is None else order_behind(run, again))
 
 
 MAKERS: tuple[Maker, ...] = (

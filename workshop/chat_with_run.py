@@ -1,5 +1,5 @@
 """From a run to somebody to talk to: a server of its base model that has its adapter, started or
-found."""
+found; or the adapters of two runs that were compared."""
 
 from __future__ import annotations
 
@@ -17,14 +17,36 @@ from workshop.served_runs import adapters_of, own_model
 from workshop.servers import LOCALHOST, add_adapters, living_job
 
 
-def server_job(run: Run) -> Job:
+def server_job(run: Run, *beside: Run) -> Job:
     """The server of the run's base model, living or just started; a starting one is not ready
-    yet."""
+    yet. `beside` are further runs with an adapter of this base."""
     model = own_model(run)
     if model is not None:
         return _living_or_new(resolve(model.name).resolve(), model.name, [])
-    base, adapters = adapters_of([run])
+    base, adapters = adapters_of([run, *beside])
     return _living_or_new(run.base.resolve(), base, adapters)
+
+
+def check_side_by_side(run: Run, against: Run | None) -> None:
+    """LuthierError if no one server has both models of a comparison: the run's, and that of the run
+    `against` or, where that is None, the base."""
+    runs = [run] if against is None else [against, run]
+    for each in runs:
+        if not each.job.directory.is_dir():
+            raise LuthierError(
+                "The run was removed",
+                f"{each.id} is not there any more, so its model cannot be asked.",
+                "The report keeps the answers of both models.",
+            )
+    for each in runs:
+        if own_model(each) is not None:
+            raise LuthierError(
+                "No server has both models",
+                f"{each.id} is served as a model of its own, not as an adapter, so the model that"
+                " it was compared with needs another server.",
+                "The report has the answers of both. To chat with one of them alone, press a on the"
+                " screen of its run.",
+            )
 
 
 def _living_or_new(directory: Path, base: str, adapters: list[NamedAdapter]) -> Job:

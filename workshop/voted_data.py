@@ -19,12 +19,13 @@ from trainer.recipe_draft import RecipeDraft
 def draft_of_votes(with_named: bool) -> RecipeDraft:
     """A recipe that learns the pairs by DPO, and goes on from the run that gave most of the better
     answers. Without `with_named` only blind votes count. LuthierError if they make no pair."""
-    pairs = export.collect(with_named).pairs
+    exported = export.collect(with_named)
+    pairs = exported.pairs
     if not pairs:
         raise LuthierError(
             "There are no votes to train on",
             "A pair needs a vote for one of two different answers to the same conversation, or a"
-            " correction." + ("" if with_named else " Only blind votes were counted."),
+            f" correction.{exported.told_left_out}",
             "In a chat, f2 votes and w corrects an answer."
             + ("" if with_named else " In the votes, n counts the named ones too."),
         )

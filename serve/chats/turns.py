@@ -185,6 +185,11 @@ class Answer:
         """The tokens of this answer, where the server told."""
         return self.state.figures.completion_tokens if isinstance(self.state, Complete) else None
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether it ended because it had no more room, not by itself."""
+        return isinstance(self.state, Complete) and self.state.figures.reason == "length"
+
     def add(self, delta: Delta) -> None:
         if isinstance(self.state, Waiting):
             self.state = Writing(self.state.since, time.monotonic())

@@ -3,8 +3,8 @@ it comes from.
 
 * A preference pair: `prompt` (the messages before; assistant turns among them with weight 0),
   `chosen` and `rejected` (one assistant message each). From votes that name a better answer, where
-  both answered the very same conversation; and from corrections, of which the person's words are
-  the chosen ones.
+  both answered the very same conversation and the better one came to its end; and from
+  corrections, of which the person's words are the chosen ones.
 * A corrected answer as a conversation: `messages`, with weight 0 on every assistant turn but the
   corrected one.
 """
@@ -34,6 +34,12 @@ class Exported:
     pairs: list[Row] = field(default_factory=list)
     corrected: list[Row] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def told_left_out(self) -> str:
+        """ " Left out: 3 (a tie), 1 (both bad)."; empty if nothing is."""
+        reasons = ", ".join(f"{count} ({reason})" for reason, count in self.left_out.most_common())
+        return f" Left out: {reasons}." if reasons else ""
 
 
 def collect(with_named: bool = True) -> Exported:
@@ -75,6 +81,8 @@ def _add_pairs(exported: Exported, ballot: Ballot) -> None:
             exported.left_out["both gave the same answer"] += 1
         elif not chosen.text.strip() or chosen.calls or rejected.calls:
             exported.left_out["no text, or a tool call"] += 1
+        elif chosen.cut_off:  # a stop token would be learned where the model had not ended
+            exported.left_out["the better answer was cut off at its longest length"] += 1
         else:
             vote = ballot.vote
             about = {

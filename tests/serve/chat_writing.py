@@ -32,10 +32,10 @@ def ask(chat: Chat, prompt: str) -> list[Answer]:
     return [pane.begin(turn) for pane in chat.panes]
 
 
-def complete(answer: Answer, text: str, tokens: int | None = None) -> None:
+def complete(answer: Answer, text: str, tokens: int | None = None, reason: str = "stop") -> None:
     answer.add(Delta(text))
     answer.state = Complete(
-        Finished("stop", 9, len(text.split()) if tokens is None else tokens, 0.1, 0.5)
+        Finished(reason, 9, len(text.split()) if tokens is None else tokens, 0.1, 0.5)
     )
 
 

@@ -76,6 +76,27 @@ def test_without_one_it_is_started_with_the_adapter(
         end_everything(job)
 
 
+def test_two_runs_that_were_compared_are_served_by_one(
+    start: Starter, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two with one name each goes by its id, whether the server starts with both or loads
+    them."""
+    monkeypatch.setattr(ServeOptions, "device", "cpu")
+    older, newer = Run(a_run(base)), Run(a_run(base))
+    job = server_job(older, newer)
+    try:
+        found = once_ready(job)
+        assert [model.id for model in found.models] == ["base", "tiny", older.id, newer.id]
+        assert [have_it_serve(found, run) for run in (older, newer)] == [older.id, newer.id]
+    finally:
+        end_everything(job)
+    found = start()
+    assert server_job(older, newer).id == found.job.id
+    names = [have_it_serve(found.refreshed(), run) for run in (older, newer)]
+    assert names == ["captain", newer.id]
+    assert asyncio.run(say(found, newer.id)).startswith(f"{newer.id} says")
+
+
 def test_one_that_ends_before_it_is_ready_says_why(
     start: Starter, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

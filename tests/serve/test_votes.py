@@ -27,7 +27,7 @@ from serve.votes.statistics import (
     sign_test,
     wilson,
 )
-from tests.serve.chat_writing import BASE, CAPTAIN, PIRATE, new_chat, write
+from tests.serve.chat_writing import BASE, CAPTAIN, PIRATE, ask, complete, new_chat, write
 from trainer.data.formats import recognise
 
 pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("statsmodels")]
@@ -394,6 +394,30 @@ def test_only_answers_to_the_same_conversation_make_a_pair() -> None:
         "a tie": 1,
         "both bad": 1,
     }
+
+
+def test_a_better_answer_that_was_cut_off_makes_no_pair() -> None:
+    """It would teach to stop there; a worse one that has no end teaches to end."""
+    for cut, choice in (("base", 0), ("captain", 0), ("captain", 1)):
+        chat = new_chat()
+        journal = Journal()
+        record = Record(journal)
+        answers = ask(chat, "Hi")
+        record.begun(chat, answers)
+        for answer in answers:
+            model = answer.speaker.model
+            complete(answer, f"{model} says", reason="length" if model == cut else "stop")
+            record.ended(answer)
+        assert journal.close()
+        vote(chat, answers, "better", choice)
+    found = collect()
+    (pair,) = found.pairs
+    assert (pair["chosen"][0]["content"], pair["rejected"][0]["content"]) == (
+        "base says",
+        "captain says",
+    )
+    why = "the better answer was cut off at its longest length"
+    assert found.left_out == {why: 2} and found.told_left_out == f" Left out: 2 ({why})."
 
 
 def test_votes_with_names_in_sight_can_be_left_out() -> None:

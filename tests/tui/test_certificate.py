@@ -305,7 +305,8 @@ async def test_the_page_leads_on_to_the_chat(
 ) -> None:
     met: list[str] = []
 
-    async def chat_with(journey: Journey, run: Job) -> None:
+    async def chat_with(journey: Journey, run: Job, replay: None, against: Job | None) -> None:
+        assert against is None
         met.append(run.id)
 
     monkeypatch.setattr(Journey, "chat_with", chat_with)

@@ -201,7 +201,7 @@ class Served:
         )
         path.write_text(json.dumps(told))
 
-    def _job(self, run: Run) -> Job:
+    def _job(self, *runs: Run) -> Job:
         return self.job
 
     def _once_ready(self, job: Job) -> Server:
@@ -238,6 +238,36 @@ async def test_one_key_leads_from_a_run_to_its_chat(
             "captain",
         ]
         assert app.focused is screen.prompt
+
+
+async def test_two_runs_that_were_compared_speak_side_by_side(
+    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = Served(made, monkeypatch)
+    wanted: list[str] = []
+
+    def server_job(*runs: Run) -> Job:
+        wanted.extend(run.name for run in runs)
+        return served.job
+
+    monkeypatch.setattr(chat_with_run, "server_job", server_job)
+    names = {"pirate": "other", "captain": "captain"}
+    monkeypatch.setattr(chat_with_run, "have_it_serve", lambda server, run: names[run.name])
+    served.ready = True
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await app.journey.chat_with(made["captain"], None, made["pirate"])
+        screen = app.screen
+        assert isinstance(screen, ChatScreen)
+        await until(
+            pilot,
+            lambda: (
+                [pane.speaker.model for pane in screen.session.panes if pane.speaker]
+                == ["other", "captain"]
+            ),
+        )
+        assert wanted == ["pirate", "captain"]  # the server starts with both
 
 
 async def test_of_two_runs_the_one_that_was_asked_last_is_talked_to(

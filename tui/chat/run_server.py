@@ -1,5 +1,5 @@
 """Talking to a run's model with one key: its server is started or found, it loads the adapter, and
-both sides are chosen."""
+both sides are chosen, the base or another run's model on the left."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ _NO_RUN = Content.from_markup(
     " done.\n\n[$primary]f2[/] begins with a data file or with the demo."
 ).append(_OTHER_WAYS)
 
+_Runs = tuple[Job, ...]
+"""The run that is to be talked to; before it the one that it was compared with, if that is not the
+base."""
+
 
 class RunServer:
     """The server of a run that is to be talked to. Of several runs the last one counts: the server
@@ -40,8 +44,8 @@ class RunServer:
         self._speakers = speakers
         self.job: Job | None = None
         """The server that is waited for, while it is."""
-        self._expected_run = ""
-        """The id of the run; empty once it is talked to, or cannot be."""
+        self._expected: _Runs = ()
+        """Empty once they are talked to, or cannot be."""
         self._starting: JobRow | None = None
         """A server that is starting, whoever began it."""
         self.newest_run: JobRow | None = None
@@ -58,57 +62,63 @@ class RunServer:
     @property
     def can_talk(self) -> bool:
         """Whether there is a run to talk to, and nothing is awaited for it yet."""
-        return self.newest_run is not None and not self._expected_run
+        return self.newest_run is not None and not self._expected
 
     def talk(self) -> None:
         """Talk to the newest run."""
         if self.newest_run is not None:
             self.expect(self.newest_run.job)
 
-    def expect(self, run: Job) -> None:
-        """Have the tuned model of this run speak beside its base, as soon as that can be."""
-        self._expected_run, self.job = run.id, None
+    def expect(self, run: Job, against: Job | None = None) -> None:
+        """Have the tuned model of this run speak beside its base, or beside that of another run, as
+        soon as that can be."""
+        runs = (run,) if against is None else (against, run)
+        self._expected, self.job = runs, None
         self._view.show_offered()
         self._view.in_thread(
-            lambda: self._wait(run), lambda end: end(), group="expect", exclusive=True
+            lambda: self._wait(runs), lambda end: end(), group="expect", exclusive=True
         )
 
-    def _wait(self, run: Job) -> Callable[[], None]:
-        """In a thread: wait for the server, and have it load the run's adapter. Gives back what is
+    def _wait(self, jobs: _Runs) -> Callable[[], None]:
+        """In a thread: wait for the server, and have it load the runs' adapters. Gives back what is
         to be done then."""
         from workshop.chat_with_run import have_it_serve, server_job
         from workshop.servers import once_ready
 
+        runs = [Run(job) for job in jobs]
         try:
-            job = server_job(Run(run))
-            self._view.call_later(self._server_chosen, run, job)
+            job = server_job(*runs)
+            self._view.call_later(self._server_chosen, jobs, job)
             server = once_ready(job)
-            name = have_it_serve(server, Run(run))
-            speaker_and_server = _speaker(server.job.id, name)
+            # an adapter that it has loaded may have the name of the next one
+            names = [have_it_serve(server.refreshed(), run) for run in runs]
+            speakers_and_server = _speakers(server.job.id, names)
         except LuthierError as error:
-            return partial(self._failed, run, error)
-        return partial(self._served, run, *speaker_and_server)
+            return partial(self._failed, jobs, error)
+        return partial(self._served, jobs, *speakers_and_server)
 
-    def _server_chosen(self, run: Job, job: Job) -> None:
+    def _server_chosen(self, runs: _Runs, job: Job) -> None:
         """It may still be starting."""
-        if run.id == self._expected_run:
+        if runs == self._expected:
             self.job = job
             self._speakers.follow(job.id)
             self._view.show_offered()
 
-    def _failed(self, run: Job, error: LuthierError) -> None:
-        if run.id == self._expected_run:
-            self._expected_run, self.job = "", None
+    def _failed(self, runs: _Runs, error: LuthierError) -> None:
+        if runs == self._expected:
+            self._expected, self.job = (), None
             self._view.show_offered()
             self._view.show_failure(error)
 
-    def _served(self, run: Job, tuned: Speaker, server: ChatServer) -> None:
-        """Base and tuned model (or the one model that there is), in a new chat if others have
-        talked in this one."""
-        if run.id != self._expected_run:
+    def _served(self, runs: _Runs, tuned: list[Speaker], server: ChatServer) -> None:
+        """Both models of two runs; else base and tuned model (or the one model that there is). In a
+        new chat if others have talked in this one."""
+        if runs != self._expected:
             return
-        self._expected_run, self.job = "", None
-        speakers = list(dict.fromkeys([server.speakers[0], tuned]))
+        self._expected, self.job = (), None
+        speakers = tuned
+        if len(tuned) == 1:
+            speakers = list(dict.fromkeys([server.speakers[0], *tuned]))
         session = self._session
         if not session.empty and [pane.speaker for pane in session.panes] != speakers:
             session.clear()
@@ -119,10 +129,10 @@ class RunServer:
     def status(self) -> Content:
         """What stands where nobody can be asked yet."""
         job = self.job
-        if job is None and self._starting is not None and not self._expected_run:
+        if job is None and self._starting is not None and not self._expected:
             job = self._starting.job
         if job is None:
-            looking = self._expected_run or not self._speakers.looked
+            looking = self._expected or not self._speakers.looked
             return Content("Looking for a server…") if looking else self._offer()
         match job.state():
             case Starting(since=since, phase=phase):
@@ -153,13 +163,13 @@ class RunServer:
         ).append(_OTHER_WAYS)
 
 
-def _speaker(server_job_id: str, model: str) -> tuple[Speaker, ChatServer]:
-    """Who speaks under this name on a server. LuthierError if it has ended."""
+def _speakers(server_job_id: str, models: list[str]) -> tuple[list[Speaker], ChatServer]:
+    """Who speaks under these names on a server. LuthierError if it has ended."""
     server = server_of_job(server_job_id)
     if server is not None:
-        for speaker in server.speakers:
-            if speaker.model == model:
-                return speaker, server
+        of_name = {speaker.model: speaker for speaker in server.speakers}
+        if all(model in of_name for model in models):
+            return [of_name[model] for model in models], server
     raise LuthierError(
         "The server is gone", f"{server_job_id} has ended.", "3 opens Serve: it says why."
     )

@@ -104,9 +104,10 @@ class ChatScreen(LuthierScreen):
         if not self.sides.display:
             self.show_offered()
 
-    def expect(self, run: Job) -> None:
-        """Have the tuned model of this run speak beside its base, as soon as that can be."""
-        self.run_server.expect(run)
+    def expect(self, run: Job, against: Job | None = None) -> None:
+        """Have the tuned model of this run speak beside its base, or beside that of another run, as
+        soon as that can be."""
+        self.run_server.expect(run, against)
 
     def choose_speaker(self) -> None:
         """Have the user choose who speaks in the active pane."""

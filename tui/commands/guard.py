@@ -117,15 +117,20 @@ def guard(
         _make(guard_run(order), tuned)
     chapter = chapters.read(tuned.folder.path, "guard", order.subject)
     if chapter is None:
-        versus = f" --against {against}" if against else ""
         raise LuthierError(
             "Not guarded yet",
             f"{tuned.id} has no guard{f' {order.subject}' if order.subject else ''}.",
-            f"`luthier guard {tuned.id}{versus}` makes one.",
+            f"`luthier guard {tuned.id}{_versus(order.subject)}` makes one.",
         )
     _show_chapter(tuned, chapter, flips=flips, as_json=as_json)
     if chapter.verdict == "red":
         sys.exit(1)
+
+
+def _versus(subject: str) -> str:
+    """The option that a chapter of this subject asks for: "against plain-7f3a" as " --against
+    plain-7f3a"."""
+    return f" --{subject}" if subject else ""
 
 
 def _points(bounds: tuple[str, ...]) -> dict[str, float]:
@@ -182,9 +187,10 @@ def _show_chapter(run: Run, chapter: Chapter, *, flips: bool, as_json: bool) -> 
     if chapter.outdated:
         out.print(
             styled(
-                "\n[yellow]! outdated:[/] the model's files changed since. `luthier guard $run`"
-                " makes a new one.",
+                "\n[yellow]! outdated:[/] the model's files changed since. `luthier guard $run"
+                "$versus` makes a new one.",
                 run=run.id,
+                versus=_versus(chapter.subject),
             )
         )
     _print_flips(result, flips)

@@ -64,7 +64,7 @@ REPORT: list[Action] = [
     Action(
         "report.differences",
         "differences",
-        "Mark the words of each answer that the base model's has not, or no longer.",
+        "Mark the words of each answer that the first model's has not, or no longer.",
         "d",
         footer=True,
     ),
@@ -78,14 +78,14 @@ REPORT: list[Action] = [
     Action(
         "report.chat",
         "chat",
-        "Open this prompt in the chat, base beside tuned; the others follow one by one.",
+        "Open this prompt in the chat, both models side by side; the others follow one by one.",
         "a",
         footer=True,
     ),
     Action(
         "report.again",
         "guard again",
-        "Ask base and tuned all probes again, in a job of its own.",
+        "Ask both models the probes again, in a job of its own.",
         "G",
         footer=True,
     ),

@@ -13,8 +13,6 @@ from textual.events import Resize
 from textual.widget import Widget
 
 from jobs.job import Job
-from models.runs import Run
-from serve.replay import Script, ScriptTurn
 from tui import key_bindings
 from tui.compare.report_text import answer_columns, figures_text, question_text
 from tui.shared.action import Handler, Place
@@ -23,7 +21,9 @@ from tui.shared.screen import LuthierScreen
 from tui.shared.steady_text import SteadyText
 from tui.shared.text_pane import TextPane
 from workshop.chat.replay import Replay
+from workshop.chat_with_run import check_side_by_side
 from workshop.comparison.reports import REPORT_MARKDOWN, Report
+from workshop.regression.report import Guarded
 
 _LEAST = 22  # cells of a column; with less room answers stand below each other
 
@@ -34,9 +34,9 @@ class ReportScreen(LuthierScreen):
     BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("report")
     AUTO_FOCUS = "TextPane"
 
-    def __init__(self, job: Job, report: Report, guarded: Run | None = None) -> None:
-        """`guarded` is the run of a guard, whose figures come first and whose prompts are its
-        flips."""
+    def __init__(self, job: Job, report: Report, guarded: Guarded | None = None) -> None:
+        """`guarded` is what the report of a guard is about: its figures come first, and its prompts
+        are the flips."""
         super().__init__()
         self.job, self.report, self.guarded = job, report, guarded
         self.index = 0
@@ -102,19 +102,24 @@ class ReportScreen(LuthierScreen):
         self.query_one(TextPane).scroll_home(animate=False)
         self.show()
 
-    async def _chat(self) -> None:
-        """Go through the prompts in the chat, from this one on."""
-        assert self.guarded is not None
-        scripts: list[Script] = [
-            (ScriptTurn(({"role": "user", "content": question.text},)),)
-            for question in self.report.questions
-        ]
-        replay = Replay(f"flips of {self.guarded.name}", scripts, self.index)
-        await self.app.journey.chat_with(self.guarded.job, replay)
+    def _chat(self) -> None:
+        """Go through the prompts in the chat, from this one on, with the models that were
+        compared."""
+        guarded = self.guarded
+        assert guarded is not None
+        run, against = guarded.run, guarded.against
+        replay = Replay(f"flips of {run.name}", guarded.flips, self.index)
+        other = None if against is None else against.job
+        self.in_thread(
+            lambda: check_side_by_side(run, against),
+            lambda _: self.app.call_later(self.app.journey.chat_with, run.job, replay, other),
+            group="chat",
+            exclusive=True,
+        )
 
     def _guard_again(self) -> None:
         if self.guarded is not None:
-            start_guard(self, self.guarded, self.job)
+            start_guard(self, self.guarded.run, self.job)
 
     def _copy(self) -> None:
         path = self.job.directory / REPORT_MARKDOWN

@@ -78,10 +78,10 @@ def question_text(question: Question, number: int, count: int) -> Content:
 
 def answer_columns(question: Question, with_differences: bool) -> list[Content]:
     """A column for each model, and one for the reference where there is one. With differences, the
-    words that the base model's answer has not are underlined."""
-    base = question.answers[0].text if question.answers else ""
+    words that the first model's answer has not are underlined."""
+    first = question.answers[0].text if question.answers else ""
     columns = [
-        _answer(answer, base if with_differences and index else None)
+        _answer(answer, first if with_differences and index else None)
         for index, answer in enumerate(question.answers)
     ]
     if question.reference is not None:

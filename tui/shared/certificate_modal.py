@@ -3,6 +3,7 @@ with its checks behind enter."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from textual import on, work
@@ -15,6 +16,7 @@ from textual.widgets import OptionList, Static
 
 from jobs.home import jobs_directory
 from jobs.luthier_error import LuthierError
+from models.chapters import Chapter
 from tui.shared.certificate_words import (
     COLUMNS,
     IDENTITY,
@@ -43,16 +45,24 @@ _MAP = KeyHint("enter", "enter", "prompts and tokens")
 _BACK = KeyHint("escape", "esc", "back")
 
 
-class CertificateModal(Dialog[str]):
-    """Closes with what is to be done: CHAT, or the chapter (or IDENTITY) that is to be measured."""
+@dataclass(frozen=True)
+class NextStep:
+    """What is to be done: CHAT, or the kind of chapter (or IDENTITY) that is to be measured."""
 
+    kind: str
+    chapter: Chapter | None
+    """The one on the chosen line: what is measured again, or which two models talk."""
+
+
+class CertificateModal(Dialog[NextStep]):
     CSS_PATH = DIALOGS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", priority=True),
         Binding("left,backspace", "back"),
         Binding("c", f"finish('{IDENTITY}')"),
         Binding("a", f"finish('{CHAT}')"),
-        *(Binding(maker.key, f"finish('{maker.kind}')") for maker in MAKERS),
+        # before the list of the chapters, for which g leads to its first line
+        *(Binding(maker.key, f"finish('{maker.kind}')", priority=True) for maker in MAKERS),
     ]
 
     def __init__(self, proofs: Proofs) -> None:
@@ -131,15 +141,19 @@ class CertificateModal(Dialog[str]):
     def _can_open(self, line_id: str) -> bool:
         if line_id == IDENTITY:
             return self.proofs.certificate is not None
-        return any(row_id(chapter) == line_id for chapter in self.proofs.chapters)
+        return self._chapter(line_id) is not None
 
     def _checks(self, line_id: str) -> Content:
         units = self.app.size.width >= _ROOM_FOR_UNITS
         written = self.proofs.certificate
         if line_id == IDENTITY and written is not None:
             return certificate_text(written, self.proofs.of_certificate, units=units)
-        of_id = {row_id(chapter): chapter for chapter in self.proofs.chapters}
-        return chapter_text(of_id[line_id], units=units)
+        chapter = self._chapter(line_id)
+        assert chapter is not None  # only such lines open
+        return chapter_text(chapter, units=units)
+
+    def _chapter(self, line_id: str) -> Chapter | None:
+        return next((each for each in self.proofs.chapters if row_id(each) == line_id), None)
 
     def entries(self) -> list[object]:
         return []
@@ -185,5 +199,5 @@ class CertificateModal(Dialog[str]):
         else:
             super().action_close()
 
-    def action_finish(self, result: str) -> None:
-        self.dismiss(result)
+    def action_finish(self, kind: str) -> None:
+        self.dismiss(NextStep(kind, self._chapter(self._opened or self.selected_line)))

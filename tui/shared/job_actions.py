@@ -4,7 +4,6 @@ background."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import job as jobs
@@ -14,6 +13,7 @@ from jobs.job import Job
 from jobs.luthier_error import LuthierError
 from jobs.state import Queued, Starting, Stopping
 from models import certificate, chapters
+from models.chapters import Chapter
 from models.events import Checkpoint, newest
 from models.runs import Run
 from models.standing import of_certificate, standing
@@ -25,11 +25,11 @@ from workshop import number_format
 from workshop.chapters import MAKERS, being_made
 
 if TYPE_CHECKING:
-    from tui.shared.certificate_modal import CertificateModal
+    from tui.shared.certificate_modal import CertificateModal, NextStep
     from tui.shared.certificate_words import Proofs
     from tui.shared.shipped_form import ShippedForm
-    from workshop.comparison.reports import Report
     from workshop.job_list import JobRow
+    from workshop.regression.result import Result
 
 
 def what_stays(job: Job) -> str:
@@ -173,25 +173,28 @@ def edit_recipe(screen: LuthierScreen, job: Job) -> None:
 def show_certificate(screen: LuthierScreen, run: Job) -> None:
     """What was proved of a run's model; from there, have it proved or measured again."""
 
-    def measure(kind: str) -> JobsChanged:
-        maker = next((maker for maker in MAKERS if maker.kind == kind), None)
+    def measure(step: NextStep) -> JobsChanged:
+        maker = next((maker for maker in MAKERS if maker.kind == step.kind), None)
         if maker is not None and maker.start is not None:
-            maker.start(Run(run))
+            again = step.chapter
+            maker.start(Run(run), again if again and again.kind == maker.kind else None)
             return JobsChanged(f"{run.spec.name} is being measured. Runs shows how far it is.")
         from serve.certificate.launch import certify
 
         certify(Run(run))
         return JobsChanged(f"{run.spec.name} is being certified. Runs shows how far it is.")
 
-    def answered(result: str | None) -> None:
+    def answered(step: NextStep | None) -> None:
         from tui.shared.certificate_modal import CHAT
 
-        if result == CHAT:
-            screen.app.call_later(screen.app.journey.chat_with, run)
-        elif result == "shipped":
+        if step is None:
+            return
+        if step.kind == CHAT:
+            _chat(screen, run, step.chapter)
+        elif step.kind == "shipped":
             certify_export(screen, run)
-        elif result is not None:
-            screen.in_background(lambda: measure(result))
+        else:
+            screen.in_background(lambda: measure(step))
 
     def read() -> CertificateModal:
         from tui.shared.certificate_modal import CertificateModal
@@ -199,6 +202,24 @@ def show_certificate(screen: LuthierScreen, run: Job) -> None:
         return CertificateModal(proofs_of(Run(run), screen.app.rows or []))
 
     screen.in_thread(read, lambda dialog: screen.app.push_screen(dialog, answered))
+
+
+def _chat(screen: LuthierScreen, run: Job, chapter: Chapter | None) -> None:
+    """Chat with a run's model beside its base; from a guard against another run, beside that
+    one's."""
+
+    def read() -> Job | None:
+        from workshop.chat_with_run import check_side_by_side
+        from workshop.regression.launch import order_behind
+
+        if chapter is None or chapter.kind != "guard" or not chapter.subject:
+            return None
+        against = order_behind(Run(run), chapter).earlier
+        check_side_by_side(Run(run), against)
+        return None if against is None else against.job
+
+    chat_with = screen.app.journey.chat_with
+    screen.in_thread(read, lambda against: screen.app.call_later(chat_with, run, None, against))
 
 
 def certify_export(screen: LuthierScreen, run: Job) -> None:
@@ -247,17 +268,14 @@ def show_guard(screen: LuthierScreen, run: Job) -> None:
 
     def read() -> Callable[[], object]:
         from workshop.regression.launch import newest_job, newest_result
-        from workshop.regression.report import report_of
 
-        guarded = Run(run)
-        newest, latest = newest_job(guarded), newest_result(guarded)
+        newest, latest = newest_job(Run(run)), newest_result(Run(run))
         if newest is not None and newest.alive():
             text = f"{newest.short_id} is asking both models: Runs shows how far it is."
             return lambda: screen.notify(text)
         if latest is not None:
-            job, report = latest[0], report_of(latest[1])
-            return lambda: _open_report(screen, job, report, guarded)
-        return lambda: _offer_guard(screen, guarded)
+            return _opens_report(screen, *latest)
+        return lambda: _offer_guard(screen, Run(run))
 
     screen.in_thread(read, lambda show: show(), group="guard", exclusive=True)
 
@@ -267,22 +285,21 @@ def open_guard(screen: LuthierScreen, job: Job) -> None:
 
     def read() -> Callable[[], object]:
         from workshop.regression import result as results
-        from workshop.regression.launch import order_of
-        from workshop.regression.report import report_of
 
         result = results.read(job.directory)
         if result is None:
             return lambda: screen.app.open_job(job)
-        report, guarded = report_of(result), Run(Job(Path(order_of(job).run)))
-        return lambda: _open_report(screen, job, report, guarded)
+        return _opens_report(screen, job, result)
 
     screen.in_thread(read, lambda show: show(), group="guard", exclusive=True)
 
 
-def _open_report(screen: LuthierScreen, job: Job, report: Report, guarded: Run) -> None:
+def _opens_report(screen: LuthierScreen, job: Job, result: Result) -> Callable[[], object]:
     from tui.compare.report_screen import ReportScreen
+    from workshop.regression.report import guarded, report_of
 
-    screen.app.push_screen(ReportScreen(job, report, guarded))
+    report, about = report_of(result), guarded(job, result)
+    return lambda: screen.app.push_screen(ReportScreen(job, report, about))
 
 
 def _offer_guard(screen: LuthierScreen, run: Run) -> None:

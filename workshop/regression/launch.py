@@ -8,11 +8,13 @@ from pathlib import Path
 
 import msgspec
 
+from jobs.home import jobs_directory
 from jobs.job import Job, all_jobs, start, submit
 from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from jobs.state import Done
 from models import foreign, regression_guard
+from models.chapters import Chapter
 from models.folder import ModelFolder, templates_differ
 from models.regression_guard import BASE, DEFAULT_TEXT_LOSS, FAMILIES
 from models.runs import Run
@@ -22,6 +24,8 @@ from workshop.regression import result as results
 from workshop.regression.probes import Probe, luthiers_probes, read_probes
 from workshop.regression.result import Result, check_bounds
 from workshop.served_runs import own_model
+
+_AGAINST = "against "
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -50,7 +54,7 @@ class Order(msgspec.Struct, frozen=True):
     @property
     def subject(self) -> str:
         """The subject of its chapter: against the base is what a guard is about."""
-        return f"against {self.earlier.job.short_id}" if self.earlier else ""
+        return f"{_AGAINST}{self.earlier.job.short_id}" if self.earlier else ""
 
 
 def order_for(
@@ -77,6 +81,15 @@ def order_for(
         against="" if earlier is None else str(earlier.folder.path),
         only=[*(only or guard.only)],
     )
+
+
+def order_behind(run: Run, chapter: Chapter) -> Order:
+    """What was asked for a run's chapter. Once its job was removed: the same two models, the rest
+    as the run's recipe says."""
+    job = Job(jobs_directory() / chapter.job)
+    if job.readable():
+        return order_of(job)
+    return order_for(run, against=chapter.subject.removeprefix(_AGAINST) or BASE)
 
 
 def _run_named(against: str) -> Run | None:

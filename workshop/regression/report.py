@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.files import write_atomic
+from jobs.job import Job
 from models.regression_guard import ALL, BASE
+from models.runs import Run
 from serve.comparison.report import Table
+from serve.replay import Script, ScriptTurn
 from workshop.comparison.reports import REPORT_MARKDOWN, Answer, Question, Report
+from workshop.regression.launch import order_of
 from workshop.regression.result import (
     THE_BASE,
     Figures,
@@ -28,6 +33,28 @@ _NOTE = (
     "with the 95 % interval (Bonett and Price). p: exact McNemar test, two-sided, corrected by"
     " Holm's method for all tests together."
 )
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """What a guard's report is about, and what it leads to."""
+
+    run: Run
+    against: Run | None
+    """The run that took the base's place."""
+    flips: list[Script]
+    """In the report's order, to be asked again as the guard has: with its system prompts, and with
+    none where it had none."""
+
+
+def guarded(job: Job, result: Result) -> Guarded:
+    """LuthierError if the settings of the job are damaged."""
+    order = order_of(job)
+    flips: list[Script] = [
+        (ScriptTurn(({"role": "user", "content": item.prompt},), system=item.system),)
+        for item in result.flips
+    ]
+    return Guarded(Run(Job(Path(order.run))), order.earlier, flips)
 
 
 def table(numbers: Figures) -> Table:

@@ -109,7 +109,7 @@ def _memory(plan: Plan, room: int, *, roomy: bool) -> Iterator[Content]:
         )
     for number, line in enumerate(lines):
         if number == 0:  # the number of tokens stands in the whole plan
-            peak = (" of tensors at the peak, predicted", "$foreground-muted")
+            peak = (f" {memory_text.TITLE} at the peak, predicted", "$foreground-muted")
             yield Content.assemble(content_of(line[:1]), peak)
             continue
         if number < 2 or (roomy and room >= _TWO_COLUMNS):

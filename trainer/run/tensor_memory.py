@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -23,6 +23,7 @@ class TensorMemory:
 
     def __init__(self) -> None:
         self._peak = self._lasting = self._allocated = 0
+        self._states = -1
 
     @property
     def peak(self) -> int | None:
@@ -32,9 +33,12 @@ class TensorMemory:
         return self._peak or None
 
     def begin_step(self, model: torch.nn.Module, optimizer: Any) -> None:
-        if not _on_gpu():
-            self._lasting = _bytes_of({*_lasting(model, optimizer)})
-            self._allocated = allocated_bytes()
+        if _on_gpu():
+            return
+        if len(optimizer.state) != self._states:  # they come with the first step
+            self._states = len(optimizer.state)
+            self._lasting = _bytes_of(_lasting(model, optimizer))
+        self._allocated = allocated_bytes()
 
     def see(self) -> None:
         """Called where much is there. Takes a few milliseconds on a CPU."""
@@ -64,7 +68,7 @@ def _lasting(model: torch.nn.Module, optimizer: Any) -> Iterator[torch.Tensor]:
         yield from (value for value in state.values() if isinstance(value, torch.Tensor))
 
 
-def _bytes_of(tensors: set[torch.Tensor]) -> int:
+def _bytes_of(tensors: Iterable[torch.Tensor]) -> int:
     """Tensors may share what they lie in: all weights of a file that is mapped do."""
     storages = (
         (tensor.to_local() if isinstance(tensor, DTensor) else tensor).untyped_storage()

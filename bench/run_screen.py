@@ -55,7 +55,7 @@ def step_event(step: int, total: int, at: float) -> dict[str, Any]:
         "learning_rate": rate,
         "grad_norm": 0.8 + abs(random.gauss(0, 0.3)),
         "tokens_per_second": round(random.gauss(441, 9), 1),
-        "memory_bytes": 1_200_000_000 + 1000 * step,
+        "tensor_bytes": 1_200_000_000 + 1000 * step,
         "tokens": 4000 * step,
     }
 

@@ -68,9 +68,9 @@ class Step(event_kinds.Step):
     """Tokens seen since the run began, over all attempts."""
     tokens_per_second: Figure = None
     """Tokens per second in this step."""
-    memory_bytes: Figure = None
-    """The peak of GPU memory that tensors have used so far; on a CPU, the memory of the process
-    now."""
+    tensor_bytes: Figure = None
+    """The most memory that tensors have taken so far, which the plan predicts. Steps of earlier
+    versions have `memory_bytes`: the same on a GPU; on a CPU, the memory of the whole process."""
     reward_chosen: Figure = None
     """Of preferences: the mean reward of chosen or good answers, which is beta times how much
     likelier they are than the reference has them."""
@@ -151,7 +151,7 @@ class Plan(_Event, frozen=True, kw_only=True):
     gpus: Count = 1
     """GPUs of each machine."""
     memory: dict[str, float] | None = None
-    """The predicted bytes of each part of the memory on a GPU at the peak."""
+    """The predicted bytes of each part of the tensor memory at its peak."""
     evaluation: Evaluations = Evaluations()
     """The evaluations: how many, and their cost."""
 

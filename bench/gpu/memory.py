@@ -186,9 +186,9 @@ def measure(name: str, case: Case, work: Path) -> dict[str, Any]:
     recorded = events(job)
     calibrated = next((event for event in recorded if event["kind"] == "calibrated"), None)
     steps = [
-        int(event["memory_bytes"])
+        int(event["tensor_bytes"])
         for event in recorded
-        if event["kind"] == "step" and event.get("memory_bytes")
+        if event["kind"] == "step" and event.get("tensor_bytes")
     ]
     repairs = [event["what"] for event in recorded if event["kind"] == "repair"]
     if not isinstance(job.state(), Done) or calibrated is None or repairs:

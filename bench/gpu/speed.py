@@ -465,7 +465,7 @@ def run_luthier(name: str, setting: Luthier, work: Path, model: str) -> None:
     except Unsettled as error:
         figures["failed"] = errors[-1:] or str(error)
     else:
-        figures["peak_allocated_gb"] = round(taken[-1]["memory_bytes"] / 1e9, 2)
+        figures["peak_allocated_gb"] = round(taken[-1]["tensor_bytes"] / 1e9, 2)
         shutil.copy(job.directory / "data" / "train.jsonl", work / f"{name}.samples.jsonl")
     print("RESULT " + json.dumps(figures), flush=True)
 

@@ -214,7 +214,7 @@ def run(options: argparse.Namespace, name: str, gpus: int, global_batch: int) ->
         **measured,
         "why": [reason for reason in plan["reasons"] if "shard" in json.dumps(reason)],
         "predicted_gb": round(sum(plan["memory"].values()) / 1e9, 1),
-        "memory_gb": round(max(step["memory_bytes"] for step in steps) / 1e9, 1),
+        "memory_gb": round(max(step["tensor_bytes"] for step in steps) / 1e9, 1),
         "repairs": sum(event["kind"] == "repair" for event in events),
         "losses": [round(step["loss"], 4) for step in steps],
     }

@@ -4,13 +4,16 @@ test runs."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from models.compute_dtype import DtypeSpeed, remember
 from models.stored_sample import UNTRAINED
 from tests.real.forks import KILLED, Forks, events, outcome
+from trainer.plan.compute import Compute
+from trainer.plan.memory.predict import Setting, predict
+from trainer.plan.memory.shape import ModelShape
 from trainer.resume import recorded
 
 pytestmark = pytest.mark.real
@@ -42,6 +45,33 @@ def test_the_head_loss_is_trls(dtype: str, counted: int | None, trained: int) ->
     exactness = {"rtol": 1e-4, "atol": 1e-6} if dtype == "float32" else {"rtol": 2e-2, "atol": 1e-4}
     for theirs, ours in zip(*answers, strict=True):
         torch.testing.assert_close(ours.float(), theirs.float(), **exactness)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_head_loss_takes_what_the_plan_predicts(dtype: Literal["float32", "bfloat16"]) -> None:
+    import torch
+
+    from trainer.kernels.head_loss import head_loss
+    from trainer.run.tensor_memory import allocated_bytes
+
+    vocabulary, tokens = 40_000, 600
+    shape = ModelShape("llama", 8, 8, 1, 8, 8, vocabulary, (), 0)
+    setting = Setting("trl", tokens, Compute(compute_dtype=dtype), loss="single pass")
+    weight = torch.randn(vocabulary, 8).to(getattr(torch, dtype))
+    hidden = torch.randn(1, tokens + 1, 8).to(weight.dtype).requires_grad_()
+    labels = torch.zeros(1, tokens + 1, dtype=torch.long)
+    taken: list[int] = []
+    for _ in range(2):  # the first one compiles its products
+        before = allocated_bytes()
+        head_loss(
+            hidden,
+            weight,
+            256,
+            labels=labels,
+            at_peak=lambda before=before: taken.append(allocated_bytes() - before),  # type: ignore[misc]
+        )
+    assert len(taken) == 2
+    assert taken[-1] == pytest.approx(predict(shape, setting).working, rel=0.05)
 
 
 def test_a_head_that_is_trained_gets_its_gradient() -> None:

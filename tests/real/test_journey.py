@@ -78,6 +78,9 @@ def test_the_run_left_a_standard_adapter_its_frozen_recipe_and_its_figures(run: 
         {"loss", "learning_rate", "grad_norm", "tokens_per_second", "epoch"} <= event.keys()
         for event in steps
     )
+    *_, plan = (event for event in events if event["kind"] == "plan")
+    # docs/plan.md says 10 %
+    assert steps[-1]["tensor_bytes"] == pytest.approx(sum(plan["memory"].values()), rel=0.1)
     assert [event for event in events if event["kind"] == "eval"]
     (data,) = [event for event in events if event["kind"] == "data"]
     assert (data["train"], data["heldout"]) == (120, 16)

@@ -58,6 +58,6 @@ async def test_the_pictures_show_the_app_as_it_is() -> None:
         shown = texts(picture)
         assert len(shown) == len(kept), f"{name}: python -m tools.pictures"
         for now, before in zip(shown, kept, strict=True):
-            if "at the peak" in now:
+            if "tensor memory of" in now:
                 now, before = _MACHINE.sub(" ", now), _MACHINE.sub(" ", before)
             assert now == before, f"{name}: python -m tools.pictures"

@@ -70,6 +70,17 @@ def test_the_parts_are_named_and_add_up(eight: ModelShape) -> None:
     assert memory.weights + memory.adapter == pytest.approx(5.90e9, rel=0.01)
 
 
+def test_a_cpu_has_fewer_logits_at_once(eight: ModelShape) -> None:
+    """trainer.kernels.head_loss; tests/real/test_cpu_speed.py measures them."""
+    gpu, cpu = (
+        predict(eight, Setting.of(recipe(), "trl", Compute(), device).holding(512, 1)).working
+        for device in ("gpu", "cpu")
+    )
+    assert (gpu, cpu) == (16 * 256 * 128_256, 10 * 128 * 128_256)
+    few = Setting.of(recipe(), "trl", Compute(), "cpu").holding(100, 1)
+    assert predict(eight, few).working == 10 * 100 * 128_256
+
+
 def test_quantised_weights_leave_embeddings_and_head(eight: ModelShape) -> None:
     weights = {bits: predict(eight, flat(0, base_bits=bits)).weights for bits in (16, 8, 4)}
     outside = 2 * (2 * 128_256 * 4096 + 65 * 4096)

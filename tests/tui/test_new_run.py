@@ -94,7 +94,7 @@ async def test_a_data_file_is_all_that_a_run_needs(pirates: Path, started: list[
         shown = screen_text(app)
         for part in (
             "3 epochs, 6 steps",
-            "of tensors at the peak, predicted",
+            "tensor memory of",
             "6 steps",
             "measured in train",
         ):

@@ -9,7 +9,6 @@ from typing import Any
 
 from models.events import Step
 from tests.tui import folders
-from tui.runs import memory_text
 from tui.runs.moment_marks import marks
 from tui.shared.log_index import LogIndex
 from tui.shared.log_search import LogSearch
@@ -255,11 +254,10 @@ def test_a_lost_attempt_lived_until_it_was_last_heard_of() -> None:
     assert record.elapsed(950.0) == 50.0
 
 
-def test_memory_is_called_what_it_is() -> None:
-    """The plan predicts what tensors take, and a run on a GPU measures that, too."""
-    for device, title in (("gpu", memory_text.TITLE), ("cpu", "process memory"), ("", "memory")):
-        record = record_of({"t": 1.0, "kind": "plan", "device": device})
-        assert next(m.title for m in record.metrics() if m.key == "memory_bytes") == title
+def test_a_run_of_an_earlier_version_does_not_tell_its_tensors() -> None:
+    """On a CPU it told the memory of the whole process."""
+    record = record_of(step(1, memory_bytes=4_400_000_000))
+    assert record.step == 1 and not record.curve("tensor_bytes")
 
 
 def test_when_a_step_is_late_and_a_run_silent() -> None:
@@ -365,7 +363,7 @@ def test_every_figure_of_a_step_is_in_the_table_of_figures() -> None:
         "learning_rate",
         "grad_norm",
         "tokens_per_second",
-        "memory_bytes",
+        "tensor_bytes",
         "reward_margin",
         "reward_accuracy",
         "reward_chosen",

@@ -74,7 +74,7 @@ async def test_it_shows_the_figures_and_follows_new_steps(made: dict[str, Job]) 
             "epoch": 1.28,
             "loss": 0.777,
             "learning_rate": 1e-4,
-            "memory_bytes": 1_234_000_000,
+            "tensor_bytes": 1_234_000_000,
         }
         folders.write(made["pirate"], folders.event("step", 0, **step))
         screen.advance()
@@ -304,7 +304,7 @@ async def test_another_chart_becomes_the_large_one_by_key_and_by_click(
             "learning_rate",
             "grad_norm",
             "tokens_per_second",
-            "memory_bytes",
+            "tensor_bytes",
         ]
         await pilot.click(small[1])
         await until(pilot, lambda: big_title(screen).startswith("learning rate"))

@@ -10,6 +10,7 @@ or less, the same loss, accuracy and entropy.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,9 +25,10 @@ Loss = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 _trl_loss: Callable[..., Loss] = sft_trainer._chunked_cross_entropy_loss
 
 
-def use_single_pass_loss() -> None:
-    """Have TRL's models in this process compute their loss so."""
-    sft_trainer._chunked_cross_entropy_loss = head_loss
+def use_single_pass_loss(at_peak: Callable[[], None]) -> None:
+    """Have TRL's models in this process compute their loss so. `at_peak` is called in each of
+    training's, where it takes the most memory."""
+    sft_trainer._chunked_cross_entropy_loss = partial(head_loss, at_peak=at_peak)
 
 
 def head_loss(
@@ -35,6 +37,7 @@ def head_loss(
     chunk_size: int,
     labels: torch.Tensor | None = None,
     num_items_in_batch: torch.Tensor | int | None = None,
+    at_peak: Callable[[], None] | None = None,
     **options: Any,
 ) -> Loss:
     """In the place of TRL's function of the same parameters: mean loss, number of right tokens, sum
@@ -54,7 +57,7 @@ def head_loss(
     trained = targets != UNTRAINED
     hidden = hidden_states[..., :-1, :].flatten(0, -2)[trained]
     summed, correct, entropy = _HeadLoss.apply(
-        hidden, lm_head_weight.to(hidden.dtype), targets[trained]
+        hidden, lm_head_weight.to(hidden.dtype), targets[trained], at_peak
     )
     count = trained.sum()
     return (
@@ -76,7 +79,11 @@ _USUAL = {
 class _HeadLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        targets: torch.Tensor,
+        at_peak: Callable[[], None] | None,
     ) -> tuple[torch.Tensor, ...]:
         """`hidden` is (tokens, width), `weight` (vocabulary, width), `targets` (tokens,); the sums
         over all tokens are float32."""
@@ -96,7 +103,11 @@ class _HeadLoss(torch.autograd.Function):
             entropy += normaliser.sum() - torch.dot(probabilities.flatten(), logits.flatten())
             if ctx.needs_input_grad[0]:
                 probabilities[torch.arange(len(target)), target] -= 1
-                torch.mm(probabilities.to(weight.dtype), weight, out=into)
+                factor = probabilities.to(weight.dtype)
+                torch.mm(factor, weight, out=into)
+                if at_peak is not None:
+                    at_peak()
+                    at_peak = None  # the other chunks take as much
         ctx.save_for_backward(gradient)
         ctx.mark_non_differentiable(correct, entropy)
         return loss, correct, entropy
@@ -106,4 +117,4 @@ class _HeadLoss(torch.autograd.Function):
         ctx: Any, loss: torch.Tensor, *gradients: torch.Tensor
     ) -> tuple[torch.Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return gradient * loss.to(gradient.dtype), None, None
+        return gradient * loss.to(gradient.dtype), None, None, None

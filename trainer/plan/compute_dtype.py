@@ -104,7 +104,7 @@ def _memory(compute: Compute, plan: Plan, recipe: Recipe) -> dict[str, int]:
     shape = read_shape(Path(plan.model_directory))
     if shape is None:
         return {}
-    setting = Setting.of(recipe, plan.engine, compute)
+    setting = Setting.of(recipe, plan.engine, compute, plan.device)
     return predict(shape, setting.holding(plan.tokens, compute.micro_batch)).parts()
 
 

@@ -12,8 +12,11 @@ from trainer.recipe import Recipe, short_value
 
 # Below so many steps at the cautious rate of preferences a model hardly leaves its reference.
 _FEW_STEPS = 10
-# Beside the peak that is predicted: the interpreter and its libraries.
-_PROCESS = 1_000_000_000
+# What the process of a run on a CPU takes beside its tensors, measured with the built-in model
+# (bench/RESULTS.md): libraries and compiled products, and the blocks that the allocator keeps
+# between those of a step.
+_LIBRARIES = 1_300_000_000
+_FREE_BLOCKS = 0.9  # of what a step allocates
 
 
 def beyond_positions(
@@ -75,10 +78,10 @@ def beyond_main_memory(
 ) -> str:
     """Where a run on the CPU is predicted to take more than there is, with what would help."""
     memory = memory_of(compute)
-    if memory is None or memory.peak + _PROCESS <= total:
+    if memory is None or _of_process(memory) <= total:
         return ""
     prediction = (
-        f"The run is predicted to need {_gb(memory.peak + _PROCESS)} of main memory, and this"
+        f"The run is predicted to need {_gb(_of_process(memory))} of main memory, and this"
         f" machine has {_gb(total)}."
     )
     one_at_a_time = compute.with_micro_batch(1)
@@ -89,14 +92,14 @@ def beyond_main_memory(
         ),
     }
     needs = {
-        text: predicted.peak + _PROCESS
+        text: _of_process(predicted)
         for text, smaller in thriftier.items()
         if (predicted := memory_of(smaller)) is not None
     }
     for text, size in needs.items():
         if size <= total:
             return f"{prediction} With {text} in [train] it would need {_gb(size)}."
-    if memory.fixed + _PROCESS > total:
+    if memory.fixed + _LIBRARIES > total:
         remedy = (
             "a smaller model"
             if recipe.train.method == "lora"
@@ -110,6 +113,12 @@ def beyond_main_memory(
         f"{prediction} Even {text} needs {_gb(size)}: lower train.max_length (now"
         f" {recipe.train.max_length:,}), or choose a smaller model."
     )
+
+
+def _of_process(memory: Memory) -> int:
+    """What the whole process takes, where its tensors take this."""
+    of_step = memory.peak - memory.fixed
+    return memory.peak + round(_FREE_BLOCKS * of_step) + _LIBRARIES
 
 
 def beyond_card(recipe: Recipe, needs: int, card: int) -> str:

@@ -157,7 +157,8 @@ class Plan:
             return plan
         compute = best.applied(self.compute)
         shape = read_shape(Path(self.model_directory))
-        setting = Setting.of(recipe, self.engine, compute).holding(best.tokens, best.micro_batch)
+        setting = Setting.of(recipe, self.engine, compute, self.device)
+        setting = setting.holding(best.tokens, best.micro_batch)
         return replace(
             plan,
             compute=compute,
@@ -331,6 +332,7 @@ class _Decided:
     shape: ModelShape | None
     """None where the model's config does not tell it."""
     lengths: Lengths
+    device: str
     engine: str
     compute: Compute
     reasons: list[Reason]
@@ -356,8 +358,8 @@ class _Decided:
         tokens = self.lengths.largest(size, padding_free=compute.padding_free)
         if self.shape is None:
             return None, tokens
-        setting = Setting.of(self.recipe, self.engine, compute).holding(tokens, size)
-        return predict(self.shape, setting), tokens
+        setting = Setting.of(self.recipe, self.engine, compute, self.device)
+        return predict(self.shape, setting.holding(tokens, size)), tokens
 
     def because(self, reason: Reason) -> _Decided:
         return replace(self, reasons=[*self.reasons, reason])
@@ -432,6 +434,7 @@ def _settle(
         recipe,
         read_shape(directory),
         lengths_of(recipe, data),
+        device,
         engine,
         Compute(
             attention="sdpa" if attention == "auto" else attention,

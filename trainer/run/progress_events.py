@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from jobs.worker import WorkerContext
 from models import events
 from trainer.run.divergence import LossWatch
+from trainer.run.tensor_memory import TensorMemory
 
 _OBJECTIVE_FIGURES = (
     "reward_chosen",
@@ -24,7 +22,6 @@ _OBJECTIVE_FIGURES = (
     "sample_stopped",
     "sampler_difference",
 )
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class LossExploded(Exception):
@@ -48,6 +45,7 @@ class EventCallback(TrainerCallback):
         self.eval_loss: float | None = None
         self.tokens = 0
         self.watch = LossWatch()
+        self.memory = TensorMemory()
         self._tokens_before = 0
         self._seconds_before = 0.0
         self._began = self._step_began = time.monotonic()
@@ -83,6 +81,7 @@ class EventCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._step_began = time.monotonic()
+        self.memory.begin_step(kwargs["model"], kwargs["optimizer"])
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -111,7 +110,7 @@ class EventCallback(TrainerCallback):
             grad_norm=gradient_norm,
             tokens=tokens,
             tokens_per_second=round((tokens - self.tokens) / max(self._step_seconds, 1e-6), 1),
-            memory_bytes=memory_bytes(),
+            tensor_bytes=self.memory.peak,
             **{name: float(logs[name]) for name in _OBJECTIVE_FIGURES if name in logs},
         )
         events.tell(self.context, event)
@@ -129,11 +128,3 @@ class EventCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         self.eval_loss = metrics.get("eval_loss", self.eval_loss)
-
-
-def memory_bytes() -> int:
-    """The most that tensors have taken on the GPU so far; without one, what the process has in
-    memory now."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        return int(torch.cuda.max_memory_allocated())
-    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE

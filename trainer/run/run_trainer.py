@@ -10,7 +10,7 @@ import random
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from trainer.distributed.sharding import is_sharded, whole_weights
 from trainer.evaluation.evaluator import Evaluator
 from trainer.plan.repair import first_line, in_smaller_batches, is_out_of_memory
 from trainer.run.saving import CheckpointCallback, EvaluationStopped
+from trainer.run.tensor_memory import TensorMemory
 from trainer.run.tokens_and_template import own_tokenizer
 
 if TYPE_CHECKING:
@@ -101,11 +102,13 @@ class RunTrainer(_Trainer):
         *,
         evaluator: Evaluator,
         saving: CheckpointCallback,
+        memory: TensorMemory,
         plus_ratio: float,
         **trl: Any,
     ) -> None:
         self.evaluator = evaluator
         self._saving = saving
+        self._memory = memory
         self._plus_ratio = plus_ratio
         self._loss_sum, self._loss_weight = 0.0, 0.0
         self._trained_tokens: Any = 0
@@ -163,6 +166,12 @@ class RunTrainer(_Trainer):
         for batch in batches:
             self._trained_tokens = self._trained_tokens + self.tokens_in(batch)
         return batches, trained
+
+    def compute_loss_context_manager(self) -> ExitStack:
+        """For a forward pass: at its end all is there that the backward pass needs."""
+        contexts: ExitStack = super().compute_loss_context_manager()
+        contexts.callback(self._memory.see)
+        return contexts
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Nobody asks for their number, and counting a model's weights in each step keeps the host

@@ -44,7 +44,7 @@ def build_trainer(
         **({"loss_type": "nll"} if weighted or needs_whole_logits(model) else {}),
     )
     if plan.device == "cpu":
-        use_single_pass_loss()
+        use_single_pass_loss(parts.callbacks.progress.memory.see)
     trainer = SftTrainer(
         flat=plan.compute.padding_free,
         weights=WeightedLoss() if weighted else None,

@@ -72,6 +72,7 @@ class TrainerParts:
         return {
             "evaluator": self.callbacks.evaluator,
             "saving": self.callbacks.saving,
+            "memory": self.callbacks.progress.memory,
             "plus_ratio": self.recipe.lora.plus_ratio,
             "model": self.model,
             "args": arguments,

@@ -421,7 +421,7 @@ class TrialCallback(TrainerCallback):
         if meter is None:
             return None
         shape = read_shape(Path(self.plan.model_directory))
-        setting = Setting.of(self._recipe, self.plan.engine, self.plan.compute)
+        setting = Setting.of(self._recipe, self.plan.engine, self.plan.compute, self.plan.device)
         return meter.room() - (0 if shape is None else predict(shape, setting).optimizer)
 
     def _keeps(self, model: Any) -> bool:

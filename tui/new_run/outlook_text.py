@@ -19,7 +19,7 @@ from tui.data.ledger_table import state_sign
 from tui.runs import memory_text, plan_text
 from tui.runs.plan_modal import content_of
 from tui.shared.glyphs import glyphs
-from workshop.number_format import duration
+from workshop.number_format import duration, size
 from workshop.runs.forecast import Forecast, Speed, forecast
 
 _NAME = 9  # cells of a row's name
@@ -102,15 +102,20 @@ def _length(outlook: Outlook, room: int) -> Iterator[Content]:
 
 
 def _memory(plan: Plan, room: int, *, roomy: bool) -> Iterator[Content]:
-    lines = memory_text.parts(plan, card() or main_memory(), min(_LONGEST_BAR, room))
+    there = card() or main_memory()
+    lines = memory_text.parts(plan, there, min(_LONGEST_BAR, room))
     if not lines:
         yield Content.styled(
             "not predicted: the model's config does not give its shape", "$foreground-muted"
         )
     for number, line in enumerate(lines):
         if number == 0:  # the number of tokens stands in the whole plan
-            peak = (" of tensors at the peak, predicted", "$foreground-muted")
-            yield Content.assemble(content_of(line[:1]), peak)
+            yield Content.assemble(
+                (size(sum(plan.memory.values())), "bold"),
+                (f" {memory_text.TITLE} ", "$foreground-muted"),
+                (f"of {size(there)}", "bold"),
+                (", predicted", "$foreground-muted"),
+            ).truncate(room, ellipsis=True)
             continue
         if number < 2 or (roomy and room >= _TWO_COLUMNS):
             yield content_of(line).truncate(room, ellipsis=True)

@@ -25,7 +25,6 @@ from workshop.runs.chart_metrics import (
     Metric,
     default_smoothing,
     metric,
-    on_device,
 )
 from workshop.runs.curve import Curve
 from workshop.runs.track import Track
@@ -82,8 +81,7 @@ class ChartBoard(Vertical):
 
     @property
     def metric(self) -> Metric:
-        device = self.tracks[0].record.device if self.tracks else ""
-        return on_device(metric(self.key), device)
+        return metric(self.key)
 
     def on_resize(self, event: Resize) -> None:
         self.call_after_refresh(self.redraw)

@@ -13,14 +13,14 @@ from trainer.plan.plan import Plan
 from trainer.recipe import Recipe
 from tui.shared.glyphs import glyphs
 from workshop.number_format import size
+from workshop.runs.chart_metrics import metric
 
 Line = list[tuple[str, str]]
 """Texts with their roles: "", "dim", "bold", "good", "bad", or the colour of a part of the
 memory."""
 
-TITLE = "tensor memory"
-"""What the plan predicts: what tensors take. A run on a GPU measures the same; the process of a run
-on a CPU takes more, by its interpreter and libraries."""
+TITLE = metric("tensor_bytes").title
+"""The plan predicts what the run measures."""
 
 _BAR = 60
 _ROLES = {

@@ -21,7 +21,7 @@ from tui.runs.plots import spaced
 from tui.shared import machine_text
 from tui.shared.state_label import bar
 from workshop import number_format
-from workshop.runs.chart_metrics import FIGURES, on_device
+from workshop.runs.chart_metrics import FIGURES
 from workshop.runs.events import RunReader
 from workshop.runs.record import RunRecord
 from workshop.runs.track import Track
@@ -193,7 +193,7 @@ def run_figures(track: Track, state: State, cursor: int | None = None) -> list[t
     for metric in FIGURES:
         text = metric.text(record.figure_by(metric, step))
         if text or not metric.optional:
-            figures.append((on_device(metric, record.device).title, text))
+            figures.append((metric.title, text))
     now = number_format.now()
     # nobody knows how long a lost run went on after it was last heard of
     elapsed = record.elapsed(record.heard if isinstance(state, Lost) else now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
@@ -72,7 +72,6 @@ LOSS = Metric("loss", "loss", smooth=True, short=number_format.loss)
 EVAL_LOSS = Metric(
     "eval_loss", "eval loss", event=Eval, field="loss", points=True, short=number_format.loss
 )
-MEMORY = Metric("memory_bytes", "memory", unit="bytes", from_zero=True, optional=True)
 PREFERENCES = (
     Metric("reward_margin", "reward margin", smooth=True, optional=True, rare=True, short=_signed),
     Metric(
@@ -134,7 +133,7 @@ FIGURES = (
         from_zero=True,
         short=number_format.count,
     ),
-    MEMORY,
+    Metric("tensor_bytes", "tensor memory", unit="bytes", from_zero=True, optional=True),
     *PREFERENCES,
     *SAMPLES,
     Metric("tokens", "tokens", charted=False, optional=True, short=number_format.count),
@@ -160,17 +159,6 @@ def metric(key: str) -> Metric:
     return by_key.get(key) or Metric(
         key, key.removeprefix(TASK_PREFIX).replace("_", " "), points=True
     )
-
-
-_MEMORY_TITLES = {"cpu": "process memory", "gpu": "tensor memory"}
-
-
-def on_device(metric: Metric, device: str) -> Metric:
-    """The metric as it is called on this device: runs measure what tensors take on a GPU, which the
-    plan predicts, but on a CPU what the whole process takes."""
-    if metric is not MEMORY or device not in _MEMORY_TITLES:
-        return metric
-    return replace(metric, title=_MEMORY_TITLES[device])
 
 
 SMOOTHINGS = (1, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)

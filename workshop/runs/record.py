@@ -19,7 +19,6 @@ from workshop.runs.chart_metrics import (
     TASK_PREFIX,
     Metric,
     metric,
-    on_device,
 )
 from workshop.runs.curve import Curve
 from workshop.runs.moments import Moment, moment_of
@@ -197,17 +196,8 @@ class RunRecord:
     def metrics(self) -> list[Metric]:
         """What can be drawn: the usual ones, then the task metrics that there are."""
         tasks = sorted(key for key in self.curves if key.startswith(TASK_PREFIX))
-        usual = (
-            on_device(metric, self.device)
-            for metric in METRICS
-            if not metric.rare or self.curves.get(metric.key)
-        )
+        usual = (metric for metric in METRICS if not metric.rare or self.curves.get(metric.key))
         return [*usual, *(metric(key) for key in tasks)]
-
-    @property
-    def device(self) -> str:
-        """ "cpu" or "gpu"; "" before the plan says it."""
-        return (self.plan.device or "") if self.plan is not None else ""
 
     @property
     def total(self) -> int:

@@ -1,2 +1,2 @@
-"""How much GPU memory a run takes, predicted from the model's config and weight headers before
+"""How much memory a run's tensors take, predicted from the model's config and weight headers before
 anything loads. Light."""

@@ -1,4 +1,5 @@
-"""The peak of a run's GPU memory, part by part, from what each engine keeps for the backward pass.
+"""The peak of a run's tensor memory, part by part, from what each engine keeps for the backward
+pass.
 
 What a layer keeps was counted in the engines' sources and agrees with the peaks measured on an H200
 (bench/gpu/RESULTS.md; the table with predictions is in bench/RESULTS.md). What the backward pass of
@@ -31,6 +32,10 @@ _UNSLOTH_LOGIT_BYTES = 2  # a compiled kernel keeps one in 16 bits
 # Unsloth cuts so that this many suffice at 16 bytes a logit, into a multiple of four pieces
 _UNSLOTH_CHUNK_BYTES = 4 << 30
 _FULL_LOGIT_BYTES = 12
+# trainer.kernels.head_loss, the loss on a CPU: a logit and its gradient in 32 bits, and either one
+# in the type that is computed with
+_CPU_CHUNK = 128
+_CPU_LOGIT_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,9 @@ class Setting:
     dropout: bool = False
     sdpa_by: Literal["batch", "conversation", "segment"] = "batch"
     """What sdpa goes over at a time where conversations lie behind each other."""
-    loss: Literal["chunked", "full"] = "chunked"
-    """"full": logits of all tokens at once."""
+    loss: Literal["chunked", "single pass", "full"] = "chunked"
+    """"chunked": the engine's own; "single pass": that on a CPU; "full": logits of all tokens at
+    once."""
     sides: int = 1
     """Rows of a sample: a pair has two."""
     keeps_reference: bool = False
@@ -63,9 +69,10 @@ class Setting:
     """Of a teacher's weights beside the model's."""
 
     @classmethod
-    def of(cls, recipe: Recipe, engine: str, compute: Compute) -> Setting:
+    def of(cls, recipe: Recipe, engine: str, compute: Compute, device: str = "gpu") -> Setting:
         """Without a batch yet: see `holding`."""
         targets = recipe.lora.targets
+        chunked: Literal["chunked", "single pass"] = "single pass" if device == "cpu" else "chunked"
         return cls(
             engine=engine,
             tokens=0,
@@ -75,7 +82,7 @@ class Setting:
             targets=targets if isinstance(targets, str) else tuple(targets),
             experts=recipe.lora.experts,
             dropout=recipe.lora.dropout > 0 or recipe.lora.dora,
-            loss="chunked" if recipe.objective.kind == "sft" else "full",
+            loss=chunked if recipe.objective.kind == "sft" else "full",
             sides=2 if recipe.objective.scoring == "pairs" else 1,
             keeps_reference=recipe.objective.scoring != "turns" and recipe.train.method == "lora",
             teacher_bytes=teacher.weight_bytes(recipe),
@@ -121,7 +128,7 @@ class Memory:
 
     @property
     def peak(self) -> int:
-        """What PyTorch gives out at most (torch.cuda.max_memory_allocated)."""
+        """The most that tensors take at once (trainer.run.tensor_memory)."""
         return sum(self.parts().values())
 
     @property
@@ -254,6 +261,9 @@ def _loss(shape: ModelShape, setting: Setting) -> int:
     """The head's logits for as many tokens as the engine computes at once."""
     if setting.loss == "full":
         return _FULL_LOGIT_BYTES * shape.vocabulary * setting.tokens
+    if setting.loss == "single pass":
+        logit_bytes = _CPU_LOGIT_BYTES + (2 if setting.compute_bytes == 2 else 0)
+        return logit_bytes * shape.vocabulary * min(setting.tokens, _CPU_CHUNK)
     if setting.engine == "trl":
         return _TRL_LOGIT_BYTES * shape.vocabulary * min(setting.tokens, _TRL_CHUNK)
     logits = shape.vocabulary * setting.tokens

@@ -58,7 +58,7 @@ def allocated_bytes() -> int:
 
 
 def _on_gpu() -> bool:
-    return bool(torch.cuda.is_available() and torch.cuda.is_initialized())
+    return bool(torch.cuda.is_initialized())
 
 
 def _lasting(model: torch.nn.Module, optimizer: Any) -> Iterator[torch.Tensor]:

@@ -26,6 +26,7 @@ class TextPane(LogKeys, can_focus=True):
         height: 1fr;
         color: $foreground;
         scrollbar-size: 1 1;
+        scrollbar-gutter: stable; /* what is fitted to the width stays within it */
         overflow-x: hidden;
     }
     """

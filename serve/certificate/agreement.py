@@ -108,6 +108,19 @@ def noise(
     )
 
 
+def noise_of(base: Scores, base_elsewhere: Scores, tuned: Scores) -> Noise:
+    """The unit for `tuned`. `base` and `tuned` are in transformers, `base_elsewhere` is the base in
+    the other program or form."""
+    resolution = base.resolution or 0.0
+    return noise(
+        difference(base, base_elsewhere),
+        resolution,
+        tuned.resolution or resolution,
+        difference(base, tuned),
+        tuned.epsilon,
+    )
+
+
 def calibration(base: Difference, resolution: float) -> Check:
     """Base against base must itself be sound, or everything would pass beside it."""
     green, red = _CALIBRATION_GREEN * resolution, _CALIBRATION_RED * resolution

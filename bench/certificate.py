@@ -6,10 +6,10 @@
 
 `sensitivity` breaks a run's adapter in many ways and has one vLLM serve each as somebody who loads
 them by hand would. It says what the hashes of the folder show, and what the probabilities alone:
-figures are multiples of the noise of base against base. `healthy` trains and certifies tiny
-models of odd sorts, none of which may be red. `shipped` exports a run as a GGUF file if the file is
-not there, certifies it, and breaks it; exit status 1 if a break is not red by the check that names
-it. Each line is printed as it is measured, so that an interrupted bench still says something.
+figures are multiples of the certificate's noise. `healthy` trains and certifies tiny models of odd
+sorts, none of which may be red. `shipped` exports a run as a GGUF file if the file is not there,
+certifies it, and breaks it; exit status 1 if a break is not red by the check that names it. Each
+line is printed as it is measured, so that an interrupted bench still says something.
 """
 
 from __future__ import annotations

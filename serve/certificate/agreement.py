@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from models.certificate import Check, Verdict
 from serve.certificate.measured import Broken, Scored, Scores
 
-# Correct pairs measure 0.65 of the noise, an adapter without its last layer of thirty 2.05, one
+# Correct pairs measure 0.65 of the noise, an adapter without its last layer of thirty 2.0, one
 # that is a quarter too strong 2.3.
 GREEN_FACTOR, RED_FACTOR = 1.5, 2.0
 _SURE = 3.0  # standard errors

@@ -55,13 +55,13 @@ class Luthier:
 
     def run(self, *arguments: str) -> str:
         ended = subprocess.run(
-            [sys.executable, "-c", _MAIN, *arguments],
+            [sys.executable, "-P", "-c", _MAIN, *arguments],  # -P: not from the working directory
             env=self._environment,
             stdout=subprocess.PIPE,
             text=True,
             check=False,
         )
-        if ended.returncode not in (0, 1):  # 1: a red one
+        if ended.returncode not in (0, 1) or not ended.stdout:  # 1: a red one, or it failed
             raise SystemExit(f"luthier {' '.join(arguments)} ended with {ended.returncode}")
         return ended.stdout
 

@@ -428,19 +428,24 @@ def _note(record: Path | None, name: str, result: dict[str, Any]) -> None:
 def shipped(name: str, file: Path, only: str) -> bool:
     """A healthy GGUF file ("none"), then each break of it. True if the healthy one is not red and
     the check that names each break is. A run that is not merged yet is merged, and a file that is
-    not there is exported as Q8_0."""
+    not there is exported as Q8_0. Only the healthy one stays a chapter of the run: the others would
+    turn it red."""
     from models.runs import Run
     from serve.certificate.launch import merged_directory
     from tests.serve.shipped.gguf_breaks import BREAKS
 
+    folder = Run.named(name).folder
     if not file.exists():
-        if merged_directory(Run.named(name).folder.path) is None:
+        if merged_directory(folder.path) is None:
             _luthier("merge", name)
         _luthier("models", "export", name, "--out", str(file), "--as", "gguf:q8_0")
     print("| break | verdict | red | distance in noise | seconds |\n|---|---|---|---|---|")
     as_expected = True
     for title, path, expected in _broken_files(file, BREAKS, only):
+        before = set(folder.chapters.glob("*"))
         chapter = _luthier("certify", name, "--shipped", str(path))
+        for chapter_path in set(folder.chapters.glob("*")) - before if expected else ():
+            chapter_path.unlink()
         red = [check["name"] for check in chapter["checks"] if check["verdict"] == "red"]
         distance = chapter["figures"].get("distance_in_noise")
         cells = (title, chapter["verdict"], ", ".join(red), f"{distance or 0:.2f}")

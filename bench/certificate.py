@@ -6,9 +6,10 @@
 
 `sensitivity` breaks a run's adapter in many ways and has one vLLM serve each as somebody who loads
 them by hand would. It says what the hashes of the folder show, and what the probabilities alone:
-figures are multiples of the noise of base against base. `healthy` trains and certifies tiny
-models of odd sorts, none of which may be red. `shipped` breaks a GGUF file. Each line is printed as
-it is measured, so that an interrupted bench still says something.
+figures are multiples of the certificate's noise. `healthy` trains and certifies tiny models of odd
+sorts, none of which may be red. `shipped` exports a run as a GGUF file if the file is not there,
+certifies it, and breaks it; exit status 1 if a break is not red by the check that names it. Each
+line is printed as it is measured, so that an interrupted bench still says something.
 """
 
 from __future__ import annotations
@@ -215,14 +216,8 @@ def _serve_each(
         def scores(model: str) -> Any:
             return asyncio.run(asking.scores(server.endpoint, model, samples, lambda: None))
 
-        base_name = server.plan.base_name
-        resolution, tuned_resolution = (
-            trained.base.resolution or 1.0,
-            trained.tuned.resolution or 1.0,
-        )
-        measured = agreement.difference(trained.base, scores(base_name))
-        _print_base(measured, resolution, base != run.base)
-        unit = agreement.noise(measured, resolution, tuned_resolution)
+        unit = agreement.noise_of(trained.base, scores(server.plan.base_name), trained.tuned)
+        _print_base(unit.base, trained.base.resolution or 0.0, base != run.base)
         recorded = provenance.read(run.folder.path)
         for number, (title, path) in enumerate(adapters):
             name = f"adapter-{number}"
@@ -430,43 +425,62 @@ def _note(record: Path | None, name: str, result: dict[str, Any]) -> None:
 # What is shipped
 
 
-def shipped(name: str, file: Path, only: str) -> None:
-    """A healthy GGUF file ("none"), then each break of it."""
+def shipped(name: str, file: Path, only: str) -> bool:
+    """A healthy GGUF file ("none"), then each break of it. True if the healthy one is not red and
+    the check that names each break is. A run that is not merged yet is merged, and a file that is
+    not there is exported as Q8_0. Only the healthy one stays a chapter of the run: the others would
+    turn it red."""
+    from models.runs import Run
+    from serve.certificate.launch import merged_directory
     from tests.serve.shipped.gguf_breaks import BREAKS
 
+    folder = Run.named(name).folder
+    if not file.exists():
+        if merged_directory(folder.path) is None:
+            _luthier("merge", name)
+        _luthier("models", "export", name, "--out", str(file), "--as", "gguf:q8_0")
     print("| break | verdict | red | distance in noise | seconds |\n|---|---|---|---|---|")
-    for title, path in _broken_files(file, BREAKS, only):
-        chapter = _certified(name, path)
+    as_expected = True
+    for title, path, expected in _broken_files(file, BREAKS, only):
+        before = set(folder.chapters.glob("*"))
+        chapter = _luthier("certify", name, "--shipped", str(path))
+        for chapter_path in set(folder.chapters.glob("*")) - before if expected else ():
+            chapter_path.unlink()
         red = [check["name"] for check in chapter["checks"] if check["verdict"] == "red"]
         distance = chapter["figures"].get("distance_in_noise")
         cells = (title, chapter["verdict"], ", ".join(red), f"{distance or 0:.2f}")
         print(f"| {' | '.join(cells)} | {chapter['seconds']:.0f} |", flush=True)
+        as_expected = as_expected and (expected in red if expected else not red)
+    return as_expected
 
 
-def _broken_files(file: Path, ways: dict[str, Any], only: str) -> Iterator[tuple[str, Path]]:
+def _broken_files(
+    file: Path, ways: dict[str, Any], only: str
+) -> Iterator[tuple[str, Path, str | None]]:
+    """Each with the check that is to be red."""
     if _is_meant(only, "none"):
-        yield "none", file
+        yield "none", file, None
     with tempfile.TemporaryDirectory() as folder:
-        for title, (spoil, _) in ways.items():
+        for title, (spoil, check) in ways.items():
             if not _is_meant(only, title):
                 continue
             out = spoil(file, Path(folder) / f"{title.replace(' ', '-')}.gguf")
-            yield title, out
+            yield title, out, check
             out.unlink()
 
 
-def _certified(name: str, path: Path) -> Any:
+def _luthier(*arguments: str) -> Any:
+    """What a command of Luthier says as JSON."""
     import subprocess
 
     answer = subprocess.run(
-        [
-            *(sys.executable, "-c", "from tui.cli import main; main()"),
-            *("certify", name, "--shipped", str(path), "--json"),
-        ],
-        capture_output=True,
+        [sys.executable, "-c", "from tui.cli import main; main()", *arguments, "--json"],
+        stdout=subprocess.PIPE,
         text=True,
         check=False,
     )
+    if answer.returncode not in (0, 1) or not answer.stdout:  # 1: a red one
+        raise SystemExit(f"luthier {' '.join(arguments)} ended with {answer.returncode}")
     return json.loads(answer.stdout)
 
 
@@ -488,7 +502,7 @@ def main() -> None:
     )
     of_files = commands.add_parser("shipped")
     of_files.add_argument("run")
-    of_files.add_argument("file", type=Path)
+    of_files.add_argument("file", type=Path, help="exported as Q8_0 if it is not there")
     for command in (of_breaks, of_files):
         command.add_argument("--only", default="", help="breaks with one of these words (a,b)")
     arguments = parser.parse_args()
@@ -497,8 +511,8 @@ def main() -> None:
         sensitivity(arguments.run, arguments.turns, arguments.only)
     elif arguments.command == "healthy":
         healthy(arguments.names, arguments.record, arguments.minutes)
-    else:
-        shipped(arguments.run, arguments.file, arguments.only)
+    elif not shipped(arguments.run, arguments.file, arguments.only):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
     python -m bench.certificate_time                       certificate and guard, from a new demo
     python -m bench.certificate_time --run RUN             of a run of $LUTHIER_HOME, no demo
     python -m bench.certificate_time --before bf2d8f8      and the certificate of that commit
+        --before-home DIR                                  with the demo's run of that home
 
 Each is the command as somebody types it, from a cold start: no server runs before it. A part is
 what the job's events call a phase. With `--before` the same demo and the same command run from that
-commit's files, in a home of their own, since it cannot read this one's. Exit status 1 if the
-certificate takes over 90 s longer than before, or the guard over 3 minutes. For a quiet machine;
-with a demo of each it takes ten minutes.
+commit's files, in a home of their own, since it cannot read this one's; `--before-home` keeps it,
+and its demo is not run again. Exit status 1 if the certificate takes over 90 s longer than before,
+or the guard over 3 minutes. For a quiet machine; with a demo of each it takes ten minutes.
 """
 
 from __future__ import annotations
@@ -32,10 +33,12 @@ _MAIN = "from tui.cli import main; main()"
 
 @dataclass(frozen=True)
 class Timed:
-    """A command's seconds, from its start to its end, and those of its parts."""
+    """A command's seconds, from its start to its end, and those of its parts; the machine's load
+    before it, which is other work."""
 
     seconds: float
     parts: list[tuple[str, float]]
+    load: float
 
 
 class Luthier:
@@ -52,13 +55,13 @@ class Luthier:
 
     def run(self, *arguments: str) -> str:
         ended = subprocess.run(
-            [sys.executable, "-c", _MAIN, *arguments],
+            [sys.executable, "-P", "-c", _MAIN, *arguments],  # -P: not from the working directory
             env=self._environment,
             stdout=subprocess.PIPE,
             text=True,
             check=False,
         )
-        if ended.returncode not in (0, 1):  # 1: a red one
+        if ended.returncode not in (0, 1) or not ended.stdout:  # 1: a red one, or it failed
             raise SystemExit(f"luthier {' '.join(arguments)} ended with {ended.returncode}")
         return ended.stdout
 
@@ -66,13 +69,13 @@ class Luthier:
         """SystemExit if a server runs that would help."""
         if json.loads(self.run("server", "status", "--json")):
             raise SystemExit("A server is running; `luthier server stop` stops it.")
-        before = self._jobs()
+        before, load = self._jobs(), os.getloadavg()[0]
         began, clock = time.monotonic(), time.time()
         self.run(*arguments, "--json")
         seconds = time.monotonic() - began
         new = sorted(self._jobs() - before)
         phases = [phase for job in new for phase in _phases(self._home / "jobs" / job)]
-        return Timed(seconds, list(_parts(phases, clock, clock + seconds)))
+        return Timed(seconds, list(_parts(phases, clock, clock + seconds)), load)
 
     def _jobs(self) -> set[str]:
         return {path.name for path in (self._home / "jobs").glob("*")}
@@ -101,7 +104,7 @@ def _parts(
 
 
 def show(title: str, timed: Timed) -> None:
-    print(f"\n{title}: {timed.seconds:.1f} s")
+    print(f"\n{title}: {timed.seconds:.1f} s (load {timed.load:.1f} before it)")
     for name, seconds in timed.parts:
         if seconds >= 0.1:
             print(f"  {seconds:6.1f} s  {name}")
@@ -124,6 +127,9 @@ def main() -> None:
     )
     parser.add_argument("--run", help="of $LUTHIER_HOME; else the demo is run in a home of its own")
     parser.add_argument("--before", metavar="COMMIT", help="what the certificate is compared with")
+    parser.add_argument(
+        "--before-home", type=Path, metavar="DIR", help="that commit's demo is here"
+    )
     parser.add_argument("--only", choices=["certificate", "guard"], help="leave the other one out")
     arguments = parser.parse_args()
     slow = []
@@ -137,8 +143,11 @@ def main() -> None:
             now = luthier.timed("certify", run)
             show("certificate", now)
             if arguments.before:
-                before = Luthier(files_of(arguments.before, folder), folder / "home-before")
-                before.run("demo", "--json")
+                home_before = arguments.before_home or folder / "home-before"
+                has_demo = home_before.is_dir()
+                before = Luthier(files_of(arguments.before, folder), home_before)
+                if not has_demo:
+                    before.run("demo", "--json")
                 earlier = before.timed("certify", "captain")
                 show(f"certificate at {arguments.before}", earlier)
                 longer = now.seconds - earlier.seconds

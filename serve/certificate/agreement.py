@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from models.certificate import Check, Verdict
 from serve.certificate.measured import Broken, Scored, Scores
 
-# Correct pairs measure 0.65 of the noise, an adapter without its last layer of thirty 2.05, one
+# Correct pairs measure 0.65 of the noise, an adapter without its last layer of thirty 2.0, one
 # that is a quarter too strong 2.3.
 GREEN_FACTOR, RED_FACTOR = 1.5, 2.0
 _SURE = 3.0  # standard errors
@@ -105,6 +105,19 @@ def noise(
             scale * max(base.spread, _SMALLEST_NOISE * base_resolution), epsilon * effect.spread
         ),
         disagreed=_upper(base.disagreed, base.tokens),
+    )
+
+
+def noise_of(base: Scores, base_elsewhere: Scores, tuned: Scores) -> Noise:
+    """The unit for `tuned`. `base` and `tuned` are in transformers, `base_elsewhere` is the base in
+    the other program or form."""
+    resolution = base.resolution or 0.0
+    return noise(
+        difference(base, base_elsewhere),
+        resolution,
+        tuned.resolution or resolution,
+        difference(base, tuned),
+        tuned.epsilon,
     )
 
 

@@ -109,9 +109,7 @@ def _models(evidence: Evidence, reference: Reference, base: Scores) -> list[Chec
             agreement.effect("transformers", base, tuned or Broken("it was not tried"), unit, None),
         ]
     moved = agreement.difference(base, tuned)
-    unit = agreement.noise(
-        measured, resolution, tuned.resolution or resolution, moved, tuned.epsilon
-    )
+    unit = agreement.noise_of(base, served, tuned)
     judged.append(agreement.effect("transformers", base, tuned, unit, None))
     if evidence.tuned is not None:
         in_vllm = agreement.effect("vLLM", served, evidence.tuned.scores, unit, moved.spread)

@@ -11,7 +11,7 @@ from serve.certificate.agreement import (
     amount,
     at_most,
     difference,
-    noise,
+    noise_of,
 )
 from serve.certificate.measured import Broken, Scored, Scores
 
@@ -60,16 +60,11 @@ def in_noise(measured: Measured) -> float | None:
 
 def _unit(measured: Measured) -> tuple[Noise, bool]:
     base, tuned = measured.base, measured.tuned
-    resolution = base.resolution or 0.0
-    tuned_resolution = tuned.resolution or resolution
     if isinstance(measured.base_shipped, Scores):
-        moved = difference(base, measured.base_shipped)
-        return noise(moved, resolution, tuned_resolution), True
+        return noise_of(base, measured.base_shipped, tuned), True
+    resolution = base.resolution or 0.0
     # two right programs in 16 bits differ by less (docs/certificate.md)
-    none = difference(base, base)
-    return replace(noise(none, resolution, tuned_resolution), spread=resolution, nll=resolution), (
-        False
-    )
+    return replace(noise_of(base, base, tuned), spread=resolution, nll=resolution), False
 
 
 def _calibration(measured: Measured, unit: Noise) -> Check:

@@ -29,15 +29,8 @@ def scores(name: str) -> Scores:
 
 @pytest.fixture
 def unit() -> Noise:
-    base, tuned = scores("transformers base"), scores("transformers tuned")
-    assert base.resolution is not None and tuned.resolution is not None
-    return agreement.noise(
-        difference(base, scores("vLLM base")),
-        base.resolution,
-        tuned.resolution,
-        difference(base, tuned),
-        epsilon=2**-7,
-    )
+    tuned = msgspec.structs.replace(scores("transformers tuned"), epsilon=2**-7)
+    return agreement.noise_of(scores("transformers base"), scores("vLLM base"), tuned)
 
 
 def compared(name: str, unit: Noise) -> list[Check]:

@@ -3,6 +3,7 @@ another form, its tuned models for what is shipped."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,33 @@ def test_a_broken_one_is_red_in_its_own_form_s_noise(measured: Measured, name: s
     checks = verdicts(replace(measured, shipped=scores(name)))
     assert checks["shipped, log-probs"].verdict == "red"
     assert "the base in the same form" in checks["shipped, log-probs"].sentence
+
+
+def test_what_an_adapter_adds_is_rounded_in_every_form_too(measured: Measured) -> None:
+    """An adapter that moves twenty times as much as the captain's, as one of rank 1 may, and what
+    is shipped of it: each token off by bfloat16's rounding of what the adapter adds."""
+    base, tuned = measured.base, measured.tuned
+    added = [
+        20 * (after - before)
+        for before, after in zip(base.log_probabilities, tuned.log_probabilities, strict=True)
+    ]
+    strong, shipped = (
+        msgspec.structs.replace(
+            tuned,
+            log_probabilities=[
+                before + moved + sign * rounding * abs(moved)
+                for before, moved, sign in zip(
+                    base.log_probabilities, added, itertools.cycle((1, -1)), strict=False
+                )
+            ],
+            epsilon=2**-7,
+        )
+        for rounding in (0.0, 2**-7)
+    )
+    healthy = replace(measured, tuned=strong, shipped=shipped)
+    assert worst(check.verdict for check in verdicts(healthy).values()) == "green"
+    unrounded = replace(healthy, tuned=msgspec.structs.replace(strong, epsilon=0.0))
+    assert verdicts(unrounded)["shipped, log-probs"].verdict == "red"
 
 
 def test_a_coarse_form_widens_the_bounds_and_says_so(measured: Measured) -> None:

@@ -212,7 +212,7 @@ async def _plan(camera: Camera) -> None:
     screen = app.screen
     assert isinstance(screen, NewRunScreen)
     screen.form.input("recipe").value = "captain.toml"
-    await camera.until("2 epochs", "peak", "trained")
+    await camera.until("2 epochs", "tensor memory", "trained")
     await camera.take("new-run", 4.5, "See what the run will do")
 
 

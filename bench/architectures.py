@@ -90,7 +90,7 @@ class Forked:
         **_: object,
     ) -> None:
         module, *options = arguments[arguments.index("-m") + 1 :]
-        if module.startswith("vllm."):
+        if module == "serve.vllm_process":
             options.append("--enforce-eager")  # compiling takes longer than all else
         self.returncode: int | None = None
         self.pid = os.fork()

@@ -195,6 +195,7 @@ ARCHITECTURES = [
         {
             "layer_types": ["conv", "full_attention"],
             **_FEW_HEADS,
+            "tie_word_embeddings": True,  # vLLM always ties them
             "block_auto_adjust_ff_dim": False,
             "block_dim": 64,
             "conv_dim": 64,
@@ -345,6 +346,7 @@ ARCHITECTURES = [
             "layer_types": ["conv", "full_attention"],
             "num_dense_layers": 1,
             **_FEW_HEADS,
+            "tie_word_embeddings": True,
         },
         experts=("feed_forward.experts.gate_up_proj", "feed_forward.experts.down_proj"),
     ),

@@ -30,8 +30,10 @@ _BEGINNINGS = (
     (re.compile(r"Loading weights took "), Phase("warming up", 4.0)),
 )
 
-# By its name, or as a traceback has it, with its module: torch._dynamo.exc.Unsupported.
-_CAUSE = re.compile(r"\b([A-Z]\w*(?:Error|Exception)|(?<=\w\.)[A-Z]\w*): (\S.*)")
+# Named as an error, or with its module, as a traceback has it: torch._dynamo.exc.Unsupported.
+_CAUSE = re.compile(
+    r"(?:\b(?=[A-Z]\w*(?:Error|Exception): )|(?<!\S)(?:[a-z_]\w*\.)+)([A-Z]\w*): (\S.*)"
+)
 # A failed assertion without words: what was asserted stands above it, perhaps with marks below.
 _ASSERTION = "AssertionError"
 _MARKS = re.compile(r"[\s^~]*")

@@ -19,7 +19,7 @@ _COLUMNS = ("mask", "train", "merge", "adapter", "merged")
 # Part of what a stage said -> the reason behind it.
 _REASONS = (
     (
-        'assert self.scoring_func == "softmax"',
+        "Data-dependent assertion failed",
         "vLLM's router for CPUs knows no sigmoid for experts that are in no groups",
     ),
 )

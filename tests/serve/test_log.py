@@ -103,5 +103,6 @@ def test_the_cause_is_what_was_raised_not_what_a_warning_quotes(tmp_path: Path) 
         f"{asserted}(EngineCore pid=1663) RuntimeError: Worker failed with error 'Data-dependent\n"
     )
     assert root_cause(log, 0) == "Unsupported: Data-dependent assertion failed"
-    log.write_text(warning)
+    config = f"{worker}with config: {{'mode': <CompilationMode.NONE: 0>, 'backend': 'inductor'}}"
+    log.write_text(f"{warning}{config}\n")
     assert root_cause(log, 0) is None

@@ -34,6 +34,8 @@ class Family:
     """`trl:NAME`, one of trl's; else one of tests/models/templates."""
     ends: tuple[str, ...]
     begins: str = "<|endoftext|>"
+    answers: tuple[str, ...] = ()
+    """Tokens of answers that the template does not write: vLLM's tool parser asks for them."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ GLM = Family("trl:glm4moe", ("<|user|>", "<|observation|>"))
 GPT_OSS = Family("trl:gptoss", ("<|return|>", "<|call|>"))
 TULU = Family("tulu", ("<|endoftext|>",))
 COHERE = Family("trl:cohere2", ("<|END_OF_TURN_TOKEN|>",), "<BOS_TOKEN>")
-LFM2 = Family("trl:lfm2", ("<|im_end|>",))
+LFM2 = Family("trl:lfm2", ("<|im_end|>",), answers=("<|tool_call_start|>", "<|tool_call_end|>"))
 DEEPSEEK = Family("trl:deepseekv3", ("<｜end▁of▁sentence｜>",), "<｜begin▁of▁sentence｜>")
 EXAONE = Family("exaone", ("[|endofturn|]",), "[BOS]")
 NEMOTRON = Family("trl:nemotron_3_nano", ("<|im_end|>",))
@@ -193,6 +195,7 @@ ARCHITECTURES = [
         {
             "layer_types": ["conv", "full_attention"],
             **_FEW_HEADS,
+            "tie_word_embeddings": True,  # vLLM always ties them
             "block_auto_adjust_ff_dim": False,
             "block_dim": 64,
             "conv_dim": 64,
@@ -343,6 +346,7 @@ ARCHITECTURES = [
             "layer_types": ["conv", "full_attention"],
             "num_dense_layers": 1,
             **_FEW_HEADS,
+            "tie_word_embeddings": True,
         },
         experts=("feed_forward.experts.gate_up_proj", "feed_forward.experts.down_proj"),
     ),
@@ -384,7 +388,7 @@ def write_tokenizer(folder: Path, family: Family, builtin: Path) -> dict[str, An
 
     tokenizer = AutoTokenizer.from_pretrained(builtin)
     text = template_text(family)
-    marks = dict.fromkeys([*family.ends, family.begins, *_MARKS.findall(text)])
+    marks = dict.fromkeys([*family.ends, family.begins, *family.answers, *_MARKS.findall(text)])
     tokenizer.add_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks])
     # a GGUF file's decoder takes a text for bytes as a whole: DeepSeek's marks are none
     tokenizer.backend_tokenizer.decoder = ByteLevel()

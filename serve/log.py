@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 from jobs.files import tail_lines
@@ -31,7 +30,13 @@ _BEGINNINGS = (
     (re.compile(r"Loading weights took "), Phase("warming up", 4.0)),
 )
 
-_CAUSE = re.compile(r"\b([A-Z]\w*(?:Error|Exception)): (\S.*)")
+# Named as an error, or with its module, as a traceback has it: torch._dynamo.exc.Unsupported.
+_CAUSE = re.compile(
+    r"(?:\b(?=[A-Z]\w*(?:Error|Exception): )|(?<!\S)(?:[a-z_]\w*\.)+)([A-Z]\w*): (\S.*)"
+)
+# A failed assertion without words: what was asserted stands above it, perhaps with marks below.
+_ASSERTION = "AssertionError"
+_MARKS = re.compile(r"[\s^~]*")
 # The errors of processes that only watched another one fail.
 _SECOND_HAND = (
     "Engine core initialization failed",
@@ -48,6 +53,8 @@ _FORK_FAULT = re.compile(
     r"Cannot re-initialize CUDA in forked subprocess|CUDA error: initialization error"
 )
 _PREFIX = re.compile(r"\(\w+ pid=\d+\) (INFO|WARNING|ERROR) [\d-]+ [\d:]+ \[[\w.]+:\d+\] ?")
+# Errors of which such a line speaks ended nothing.
+_NO_ERROR = ("INFO", "WARNING")
 # Lines that tell nothing of why: the bodies of tracebacks, the list of routes, what a C++ library
 # says of its own end.
 _TELLS_NOTHING = (" ", "Traceback ", "Route: ", "nanobind:", "See https://nanobind")
@@ -89,15 +96,29 @@ def is_second_hand(words: str) -> bool:
 def root_cause(log: Path, offset: int) -> str | None:
     """The error that ended vLLM: of the errors in the log since `offset` that are not second-hand,
     the last."""
-    for line, below in reversed(list(pairwise([*_lines_since(log, offset), ""]))):
+    lines = _lines_since(log, offset)
+    for index in reversed(range(len(lines))):
+        line = lines[index]
+        prefix = _PREFIX.match(line)
+        if is_second_hand(line) or (prefix is not None and prefix[1] in _NO_ERROR):
+            continue
+        if _PREFIX.sub("", line, count=1) == _ASSERTION:
+            return f"{_ASSERTION}: {_asserted(lines[:index])}"
         error = _CAUSE.search(line)
-        if error is None or is_second_hand(line):
+        if error is None:
             continue
         if _BELOW not in line:
             return f"{error[1]}: {error[2]}"
+        below = lines[index + 1] if index + 1 < len(lines) else ""
         if _UNINSPECTED not in below:
             return f"{error[1]}: {below.partition(' [type=')[0].strip() or error[2]}"
     return None
+
+
+def _asserted(above: list[str]) -> str:
+    """The last line of a traceback's code."""
+    lines = (_PREFIX.sub("", line, count=1) for line in reversed(above))
+    return next((line.strip() for line in lines if not _MARKS.fullmatch(line)), "")
 
 
 def missing_module(cause: str) -> str:

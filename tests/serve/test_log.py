@@ -83,3 +83,26 @@ def test_the_cause_of_a_refused_config_is_what_stands_below(tmp_path: Path) -> N
     cause = root_cause(log, 0)
     assert cause == "ValidationError: Value error, max_model_len (9000) is too large."
     assert missing_module(cause) == ""
+
+
+def test_the_cause_is_what_was_raised_not_what_a_warning_quotes(tmp_path: Path) -> None:
+    log = tmp_path / "output.log"
+    worker = "(Worker pid=1672) ERROR 11-29 21:11:16 [multiproc_executor.py:1063] "
+    warning = (
+        "(APIServer pid=1635) WARNING 11-29 21:11:05 [system_utils.py:255] Found ulimit of 20000."
+        " This can cause fd limit errors like `OSError: [Errno 24] Too many open files`.\n"
+    )
+    asserted = (
+        f'{worker}    assert self.scoring_func == "softmax"\n'
+        f"{worker}           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\n"
+    )
+    log.write_text(f"{warning}{asserted}{worker}AssertionError\n")
+    assert root_cause(log, 0) == 'AssertionError: assert self.scoring_func == "softmax"'
+    log.write_text(
+        f"{warning}{worker}torch._dynamo.exc.Unsupported: Data-dependent assertion failed\n"
+        f"{asserted}(EngineCore pid=1663) RuntimeError: Worker failed with error 'Data-dependent\n"
+    )
+    assert root_cause(log, 0) == "Unsupported: Data-dependent assertion failed"
+    config = f"{worker}with config: {{'mode': <CompilationMode.NONE: 0>, 'backend': 'inductor'}}"
+    log.write_text(f"{warning}{config}\n")
+    assert root_cause(log, 0) is None

@@ -25,7 +25,7 @@ def draft_of_votes(with_named: bool) -> RecipeDraft:
         raise LuthierError(
             "There are no votes to train on",
             "A pair needs a vote for one of two different answers to the same conversation, or a"
-            f" correction.{exported.told_left_out}",
+            f" correction.{exported.left_out_note}",
             "In a chat, f2 votes and w corrects an answer."
             + ("" if with_named else " In the votes, n counts the named ones too."),
         )

@@ -36,7 +36,7 @@ class Exported:
     left_out: Counter[str] = field(default_factory=Counter)
 
     @property
-    def told_left_out(self) -> str:
+    def left_out_note(self) -> str:
         """ " Left out: 3 (a tie), 1 (both bad)."; empty if nothing is."""
         reasons = ", ".join(f"{count} ({reason})" for reason, count in self.left_out.most_common())
         return f" Left out: {reasons}." if reasons else ""

@@ -47,17 +47,19 @@ __all__ = ["server", "start"]
 
 
 def tuned_word(run: Job) -> str:
-    found = once_ready(server_job(Run(run)))
-    return asyncio.run(say(found, have_it_serve(found, Run(run))))
+    chat_server = once_ready(server_job(Run(run)))
+    return asyncio.run(say(chat_server, have_it_serve(chat_server, Run(run))))
 
 
 def test_a_server_that_runs_loads_the_adapter_once(start: Starter, base: Path) -> None:
-    found, run = start(), a_run(base)
-    assert server_job(Run(run)).id == found.job.id
+    chat_server, run = start(), a_run(base)
+    assert server_job(Run(run)).id == chat_server.job.id
     assert tuned_word(run).startswith("captain says")
-    assert have_it_serve(found.refreshed(), Run(run)) == "captain"
+    assert have_it_serve(chat_server.refreshed(), Run(run)) == "captain"
     again = a_run(base)
-    assert have_it_serve(found.refreshed(), Run(again)) == again.id  # another run of the same name
+    assert (
+        have_it_serve(chat_server.refreshed(), Run(again)) == again.id
+    )  # another run of the same name
 
 
 def test_without_one_it_is_started_with_the_adapter(
@@ -68,8 +70,8 @@ def test_without_one_it_is_started_with_the_adapter(
     job = server_job(Run(run))
     try:
         assert server_job(Run(run)).id == job.id  # pressed twice
-        found = once_ready(job)
-        assert [model.id for model in found.models] == ["base", "tiny", "captain"]
+        chat_server = once_ready(job)
+        assert [model.id for model in chat_server.models] == ["base", "tiny", "captain"]
         assert tuned_word(run).startswith("captain says")
         assert server_of(base.resolve(), "127.0.0.1") is not None
     finally:
@@ -85,25 +87,25 @@ def test_two_runs_that_were_compared_are_served_by_one(
     older, newer = Run(a_run(base)), Run(a_run(base))
     job = server_job(older, newer)
     try:
-        found = once_ready(job)
-        assert [model.id for model in found.models] == ["base", "tiny", older.id, newer.id]
-        assert [have_it_serve(found, run) for run in (older, newer)] == [older.id, newer.id]
+        chat_server = once_ready(job)
+        assert [model.id for model in chat_server.models] == ["base", "tiny", older.id, newer.id]
+        assert [have_it_serve(chat_server, run) for run in (older, newer)] == [older.id, newer.id]
     finally:
         end_everything(job)
-    found = start()
-    assert server_job(older, newer).id == found.job.id
-    names = [have_it_serve(found.refreshed(), run) for run in (older, newer)]
+    chat_server = start()
+    assert server_job(older, newer).id == chat_server.job.id
+    names = [have_it_serve(chat_server.refreshed(), run) for run in (older, newer)]
     assert names == ["captain", newer.id]
-    assert asyncio.run(say(found, newer.id)).startswith(f"{newer.id} says")
+    assert asyncio.run(say(chat_server, newer.id)).startswith(f"{newer.id} says")
 
 
 def test_one_that_ends_before_it_is_ready_says_why(
     start: Starter, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_FAULT", "start")
-    found = start(ready=False)
+    chat_server = start(ready=False)
     with pytest.raises(LuthierError, match="no room for this model"):
-        once_ready(found.job)
+        once_ready(chat_server.job)
 
 
 @pytest.mark.parametrize(
@@ -286,10 +288,10 @@ def test_a_run_that_must_be_merged_first_says_so_and_then_is_a_server_of_its_own
     shutil.copytree(base, run.directory / "merged")
     job = server_job(Run(run))
     try:
-        found = once_ready(job)
+        chat_server = once_ready(job)
         assert (
-            found.plan.base == (run.directory / "merged").resolve()
-            and have_it_serve(found, Run(run)) == "base"
+            chat_server.plan.base == (run.directory / "merged").resolve()
+            and have_it_serve(chat_server, Run(run)) == "base"
         )
         assert server_job(Run(run)).id == job.id
     finally:

@@ -374,8 +374,8 @@ def test_only_answers_to_the_same_conversation_make_a_pair() -> None:
     duel_of("same", "same", "better", 0)
     duel_of("a", "b", "tie")
     duel_of("a", "b", "bad")
-    found = collect()
-    (row,) = found.pairs
+    exported = collect()
+    (row,) = exported.pairs
     assert [(message["content"], message.get("weight", 1)) for message in row["prompt"]] == [
         ("One", 1),
         ("b1", 0),
@@ -388,7 +388,7 @@ def test_only_answers_to_the_same_conversation_make_a_pair() -> None:
     ]
     assert trained == ["b2"]
     assert row["chosen"][0]["content"] == "b2"
-    assert found.left_out == {
+    assert exported.left_out == {
         "the two models answered different conversations": 1,
         "both gave the same answer": 1,
         "a tie": 1,
@@ -410,22 +410,22 @@ def test_a_better_answer_that_was_cut_off_makes_no_pair() -> None:
             record.ended(answer)
         assert journal.close()
         vote(chat, answers, "better", choice)
-    found = collect()
-    (pair,) = found.pairs
+    exported = collect()
+    (pair,) = exported.pairs
     assert (pair["chosen"][0]["content"], pair["rejected"][0]["content"]) == (
         "base says",
         "captain says",
     )
     why = "the better answer was cut off at its longest length"
-    assert found.left_out == {why: 2} and found.told_left_out == f" Left out: 2 ({why})."
+    assert exported.left_out == {why: 2} and exported.left_out_note == f" Left out: 2 ({why})."
 
 
 def test_votes_with_names_in_sight_can_be_left_out() -> None:
     duel_of("a", "b", "better", 0, blind=False)
     assert len(collect().pairs) == 1
     found = collect(with_named=False)
-    assert found.pairs == []
-    assert found.left_out == {"cast while the names were visible": 1}
+    assert exported.pairs == []
+    assert exported.left_out == {"cast while the names were visible": 1}
 
 
 def corrected_chat() -> Chat:
@@ -446,8 +446,8 @@ def corrected_chat() -> Chat:
 
 def test_a_corrected_answer_becomes_a_conversation_and_a_pair() -> None:
     chat = corrected_chat()
-    found = collect()
-    (row,) = rows_of(to_jsonl(found.corrected))
+    exported = collect()
+    (row,) = rows_of(to_jsonl(exported.corrected))
     assert [
         (message["role"], message["content"], message.get("weight", 1))
         for message in row["messages"]
@@ -461,7 +461,7 @@ def test_a_corrected_answer_becomes_a_conversation_and_a_pair() -> None:
     read = recognise([row])
     assert read.name == "messages"
     assert read.convert(row).messages[-1]["content"] == "best"
-    (pair,) = found.pairs
+    (pair,) = exported.pairs
     assert (pair["chosen"][0]["content"], pair["rejected"][0]["content"]) == ("best", "wrong")
     assert pair["provenance"]["kind"] == "correction"
 
@@ -470,8 +470,8 @@ def test_both_files_can_be_named_in_one_recipe(tmp_path: Path) -> None:
     """Each file's format is told from its own rows."""
     corrected_chat()
     duel_of("a", "b", "better", 1)
-    found = collect()
-    for name, rows in (("pairs.jsonl", found.pairs), ("corrected.jsonl", found.corrected)):
+    exported = collect()
+    for name, rows in (("pairs.jsonl", exported.pairs), ("corrected.jsonl", exported.corrected)):
         (tmp_path / name).write_text(to_jsonl(rows))
     for name, expected in (("pairs.jsonl", "preference"), ("corrected.jsonl", "messages")):
         rows = rows_of((tmp_path / name).read_text())

@@ -163,8 +163,9 @@ def test_a_slow_second_of_the_host_is_the_fault_of_none(monkeypatch: pytest.Monk
         nonlocal now
         in_float8 = used[-1]
         passes.append(in_float8)
-        is_slow = in_float8 and passes.count(True) <= 4
-        seconds = 1.4 if is_slow else 0.8 if in_float8 else 1.0
+        seconds = 0.8 if in_float8 else 1.0
+        if in_float8 and passes.count(True) <= 4:  # the host is slow
+            seconds = 1.4
         now += seconds
         return seconds
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.distributed.tensor import DTensor
@@ -104,5 +104,4 @@ def _mallinfo() -> Callable[[], Any] | None:
     except AttributeError:
         return None
     ask.restype = _Mallinfo
-    found: Callable[[], Any] = ask
-    return found
+    return cast("Callable[[], Any]", ask)

@@ -72,7 +72,7 @@ def export(pairs: Path | None, corrected: Path | None, blind_only: bool, as_json
         if path is not None:
             if not rows:
                 hint = "On the Chat screen, f2 votes and w corrects an answer."
-                left_out = exported.told_left_out if source == "votes" else ""
+                left_out = exported.left_out_note if source == "votes" else ""
                 raise LuthierError(
                     "Nothing to export",
                     f"There are no {source} for {path.name}." + left_out,

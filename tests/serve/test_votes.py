@@ -423,7 +423,7 @@ def test_a_better_answer_that_was_cut_off_makes_no_pair() -> None:
 def test_votes_with_names_in_sight_can_be_left_out() -> None:
     duel_of("a", "b", "better", 0, blind=False)
     assert len(collect().pairs) == 1
-    found = collect(with_named=False)
+    exported = collect(with_named=False)
     assert exported.pairs == []
     assert exported.left_out == {"cast while the names were visible": 1}
 

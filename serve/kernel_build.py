@@ -53,9 +53,13 @@ def main() -> None:
     architecture = ".".join(map(str, compute_capability()))
     os.environ.update(kernel_caches(), FLASHINFER_CUDA_ARCH_LIST=architecture)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    from flashinfer.jit.sampling import gen_sampling_module
+    try:
+        from flashinfer.jit.sampling import gen_sampling_module
 
-    gen_sampling_module().build(need_lock=True)
+        gen_sampling_module().build(need_lock=True)
+    except Exception as error:  # noqa: BLE001 - vLLM compiles them itself then, or does without
+        first_line = next(iter(str(error).splitlines()), type(error).__name__)
+        sys.exit(f"FlashInfer's sampling kernels were not compiled beforehand: {first_line}")
 
 
 if __name__ == "__main__":

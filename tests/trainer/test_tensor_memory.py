@@ -69,3 +69,20 @@ def test_weights_that_share_a_storage_count_once(tmp_path: Path) -> None:
     memory.begin_step(model, torch.optim.SGD(model.parameters()))
     memory.see()
     assert memory.peak == pytest.approx(MEGABYTE, abs=MEGABYTE // 4)
+
+
+def test_a_quantised_weight_is_what_it_lies_in() -> None:
+    """Values of rows and of columns at a byte, and their scales; not the 16 bits that it says."""
+    import torch
+
+    from trainer.kernels.float8 import Float8Weight
+    from trainer.run.tensor_memory import TensorMemory
+
+    model = torch.nn.Linear(1024, 2048, bias=False, dtype=torch.bfloat16)
+    weight = Float8Weight.of(model.weight.detach())
+    model.weight = torch.nn.Parameter(weight, requires_grad=False)
+    memory = TensorMemory()
+    memory.begin_step(model, torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.0))
+    memory.see()
+    assert memory.peak is not None
+    assert memory.peak == pytest.approx(4 * MEGABYTE + 4 * (1024 + 2048), abs=NOISE)

@@ -87,6 +87,12 @@ class Float8Weight(torch.Tensor):
             )
         ]
 
+    @property
+    def parts(self) -> list[torch.Tensor]:
+        """What it lies in; it has no storage of its own."""
+        rows, columns = self.rows, self.columns
+        return [rows.values, rows.scales, columns.values, columns.scales]
+
     def __repr__(self) -> str:  # torch's own would print numbers
         return f"Float8Weight{tuple(self.shape)}"
 

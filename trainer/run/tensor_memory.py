@@ -8,7 +8,9 @@ from functools import cache
 from typing import Any, cast
 
 import torch
-from torch.distributed.tensor import DTensor
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+from trainer.kernels.float8 import Float8Weight
 
 
 class TensorMemory:
@@ -70,11 +72,21 @@ def _lasting(model: torch.nn.Module, optimizer: Any) -> Iterator[torch.Tensor]:
 
 def _bytes_of(tensors: Iterable[torch.Tensor]) -> int:
     """Tensors may share what they lie in: all weights of a file that is mapped do."""
-    storages = (
-        (tensor.to_local() if isinstance(tensor, DTensor) else tensor).untyped_storage()
-        for tensor in tensors
-    )
+    storages = (part.untyped_storage() for tensor in tensors for part in _parts(tensor))
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+def _parts(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The tensor itself, or those that it wraps: a shard, the numbers and scales of a quantised
+    one."""
+    if isinstance(tensor, Float8Weight):
+        yield from tensor.parts
+    elif is_traceable_wrapper_subclass(tensor):
+        names, _ = tensor.__tensor_flatten__()
+        for name in names:
+            yield from _parts(getattr(tensor, name))
+    else:
+        yield tensor
 
 
 class _Mallinfo(ctypes.Structure):

@@ -84,7 +84,9 @@ def _parts(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
     elif is_traceable_wrapper_subclass(tensor):
         names, _ = tensor.__tensor_flatten__()
         for name in names:
-            yield from _parts(getattr(tensor, name))
+            value = getattr(tensor, name)
+            if isinstance(value, torch.Tensor):  # a shard names its mesh, too
+                yield from _parts(value)
     else:
         yield tensor
 

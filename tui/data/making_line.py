@@ -42,7 +42,7 @@ class MakingLine(Static):
     def _started(self, job_id: str | None) -> None:
         if job_id is not None:
             self.job = find(job_id)
-            self.app.read_jobs()  # type: ignore[attr-defined]  # LuthierApp, which would import this module in a circle
+            self.app.read_jobs()  # type: ignore[attr-defined]  # LuthierApp: a circle
 
     def jobs_changed(self, rows: Sequence[JobRow]) -> None:
         makings = [row for row in rows if row.kind == "make" and not _is_look(row.job)]
@@ -61,7 +61,7 @@ class MakingLine(Static):
         state = job.state()
         if isinstance(state, Failed):
             error = LuthierError(state.title, state.message, state.hint)
-            self.app.show_failure(error, tail_lines(job.log_path, 12))  # type: ignore[attr-defined]  # as above
+            self.app.show_failure(error, tail_lines(job.log_path, 12))  # type: ignore[attr-defined]
         elif isinstance(state, Done):
             figures, folder = state.result, Path(str(state.result["folder"]))
             self.notify(**end_in_words(figures, folder.name))

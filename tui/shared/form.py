@@ -122,4 +122,4 @@ class FormModal(Dialog[str | None]):
                 )
             )
         elif error is not None:
-            self.app.show_failure(error)  # type: ignore[attr-defined]  # LuthierApp, which would import this module in a circle
+            self.app.show_failure(error)  # type: ignore[attr-defined]  # LuthierApp: a circle

@@ -62,7 +62,7 @@ def main() -> None:
         use_float8(step.model)
         with replaced(Projections, "usable_for", lambda *_: False):
             step.measure("float8")
-        dispatch._TORCH_VARLEN_ATTN, dispatch._LEAN_VARLEN = varlen.varlen, False
+        varlen.lend_to_unsloth(dispatch)
         step.measure("together")
     with replaced(varlen, "_FLASH4_TOKENS", 0):
         step.measure("flash4")

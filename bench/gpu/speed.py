@@ -134,11 +134,11 @@ SHAPES = {
         "num_attention_heads": 32,
         "num_key_value_heads": 8,
     },
-    # 16 bytes a weight, as full fine-tuning has them, are 156 GB: more than one H200 holds
-    "10b": {
+    # with 10 bytes a weight, as full fine-tuning takes at least, more than one H200 holds
+    "14b": {
         "hidden_size": 4096,
         "intermediate_size": 14336,
-        "num_hidden_layers": 40,
+        "num_hidden_layers": 60,
         "num_attention_heads": 32,
         "num_key_value_heads": 8,
     },

@@ -17,7 +17,7 @@ at least 8,000 tokens on every GPU; wanted is 1.9 or more.
 losses of these two must agree: status 1 if they do not, or if something is not settled.
 
     # all weights of a model that no single card holds: one run, and why the plan needs two GPUs
-    python -P bench/gpu/two_gpus.py CONVERSATIONS.jsonl --model 10b --method full --engine trl
+    python -P bench/gpu/two_gpus.py CONVERSATIONS.jsonl --model 14b --method full --engine trl
         --sharding auto --steps 14 --rows 2 --alone many
 """
 

@@ -22,6 +22,7 @@ from torch.utils.data import Sampler
 
 from models.stored_sample import UNTRAINED
 from trainer.distributed.rank_batches import RankBatches
+from trainer.kernels.scored_rows import SCORED, scored_positions
 
 
 class FlatBatches(RankBatches):
@@ -68,7 +69,8 @@ for sizes that 16 does not divide."""
 @dataclass(frozen=True)
 class FlatCollator:
     """Samples behind each other as one row. `borders` makes of their lengths what the engine's
-    attention keeps them apart by.
+    attention keeps them apart by. `names_scored`: the batch names the positions that are scored,
+    for `trainer.kernels.scored_rows`.
 
     The row is filled up to a multiple of `multiple` tokens by one more sample without a label: on a
     GPU products with an odd number of tokens go to a slow kernel (7 % of a step of an 8B model,
@@ -76,6 +78,7 @@ class FlatCollator:
 
     borders: Callable[[list[int]], dict[str, Any]]
     multiple: int = 1
+    names_scored: bool = False
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         lengths = [len(row["input_ids"]) for row in rows]
@@ -89,6 +92,8 @@ class FlatCollator:
             "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
             **self.borders(lengths),
         }
+        if self.names_scored:
+            batch[SCORED] = scored_positions(labels, self.multiple)
         if "weights" in rows[0]:
             batch["weights"] = _joined(rows, "weights", filler, 0.0).float()
         return batch

@@ -98,7 +98,9 @@ def _collator(
 ) -> FlatCollator | WeightCollator | None:
     """None: TRL's own."""
     if plan.compute.padding_free:
-        return FlatCollator(borders, GPU_MULTIPLE if plan.device == "gpu" else 1)
+        multiple = GPU_MULTIPLE if plan.device == "gpu" else 1
+        by_unsloth = plan.engine == "unsloth" and not weighted
+        return FlatCollator(borders, multiple, names_scored=by_unsloth)
     if not weighted:
         return None
     return WeightCollator(

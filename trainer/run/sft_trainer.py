@@ -11,6 +11,7 @@ from models.stored_sample import UNTRAINED
 from trainer.distributed import ranks
 from trainer.distributed.rank_batches import Fillable
 from trainer.kernels.padding_free import FlatBatches, count_tokens
+from trainer.kernels.scored_rows import SCORED, scoring
 from trainer.run.run_trainer import RunTrainer
 from trainer.run.weighted import WeightedLoss
 
@@ -55,4 +56,5 @@ class SftTrainer(RunTrainer, SFTTrainer):
     ) -> Any:
         if self._weights is not None:
             self._weights.of_batch = inputs.pop("weights")
-        return super().compute_loss(model, inputs, *arguments, **keywords)
+        with scoring(inputs.pop(SCORED, None)):
+            return super().compute_loss(model, inputs, *arguments, **keywords)

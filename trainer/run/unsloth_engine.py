@@ -14,7 +14,9 @@ import torch
 from transformers import AutoConfig, PreTrainedTokenizerBase
 from unsloth import FastLanguageModel
 
-from trainer.kernels.varlen import varlen
+from trainer.kernels.rotation import use_rotation
+from trainer.kernels.scored_rows import use_scored_rows
+from trainer.kernels.varlen import lend_to_unsloth
 from trainer.plan.lora_targets import unsloth_targets
 from trainer.plan.plan import Plan
 from trainer.recipe import Recipe
@@ -43,8 +45,12 @@ def load_model(plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -
         local_files_only=True,
         random_state=seed,
     )
+    use_scored_rows()
+    use_rotation()
     if torch.cuda.is_available():
-        _lend_varlen_attention()
+        from unsloth.utils import attention_dispatch  # it asks for the GPU
+
+        lend_to_unsloth(attention_dispatch)
     # it compiles whole layers of padded batches, and a compiler does not see such weights' products
     if plan.compute.float8:
         os.environ["UNSLOTH_BLOCK_COMPILE"] = "0"
@@ -88,13 +94,3 @@ def _longest(plan: Plan, recipe: Recipe) -> int:
         .max_position_embeddings
     )
     return int(min(recipe.train.max_length + recipe.evaluation.answer_tokens, positions))
-
-
-def _lend_varlen_attention() -> None:
-    """Unsloth then takes our kernel for flat batches (trainer.kernels.varlen). Its own ways are
-    torch's custom operator or, in newer versions, `_LEAN_VARLEN`."""
-    from unsloth.utils import attention_dispatch
-
-    if hasattr(attention_dispatch, "_TORCH_VARLEN_ATTN"):
-        attention_dispatch._TORCH_VARLEN_ATTN = varlen
-        attention_dispatch._LEAN_VARLEN = False

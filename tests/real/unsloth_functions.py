@@ -37,11 +37,11 @@ def main() -> None:
     labels[0, torch.rand(TOKENS, generator=generator) < 0.6] = UNTRAINED
     unlabelled = torch.full_like(labels, UNTRAINED)  # what fills a rank's last batch
     for each in (labels, unlabelled):
-        whole = loss_and_gradient(hidden, head, each)
+        expected = loss_and_gradient(hidden, head, each)
         with scoring(scored_positions(each, 16)):
             scored = loss_and_gradient(hidden, head, each)
-        torch.testing.assert_close(scored, whole)
-        assert bool(whole[1].any()) == (each is labels)
+        torch.testing.assert_close(scored, expected)
+        assert bool(expected[1].any()) == (each is labels)
 
 
 def loss_and_gradient(

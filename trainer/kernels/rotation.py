@@ -42,10 +42,11 @@ def of_flat_batches(usual: Function) -> Function:
 
 
 def _is_flat(query: torch.Tensor, cos: torch.Tensor) -> bool:
-    half = query.shape[-1] // 2
-    is_power_of_two = half & (half - 1) == 0  # Triton's blocks are
-    whole = cos.shape[-1] == query.shape[-1]
-    return len(query) == 1 and is_power_of_two and whole and not torch.compiler.is_compiling()
+    """Whether the batch is one row and all of each head is turned. Triton's blocks need a power
+    of two."""
+    size = query.shape[-1]
+    turns_all = cos.shape[-1] == size and size & (size - 1) == 0
+    return len(query) == 1 and turns_all and not torch.compiler.is_compiling()
 
 
 class _Rotated(torch.autograd.Function):

@@ -27,6 +27,7 @@ from tui.new_run.screen import NewRunScreen
 from tui.runs import plan_text
 from tui.runs.plan_modal import RunPlanModal
 from tui.runs.run_screen import RunScreen
+from workshop.runs.forecast import Speed, forecast
 
 H200 = Gpu(0, "NVIDIA H200", 143_771 << 20, 143_771 << 20)
 
@@ -106,7 +107,7 @@ def test_the_command_shows_what_is_to_be_measured_and_then_the_figures(
     recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A short run tries nothing, and has what an earlier one has measured."""
-    assert "measure" not in told(recipe)
+    assert "to be measured" not in told(recipe)
     monkeypatch.setenv("LUTHIER_TRIALS", "always")
     assert "to be measured" in told(recipe) and "the run measures:" in told(recipe)
     monkeypatch.delenv("LUTHIER_TRIALS")
@@ -120,14 +121,21 @@ def test_the_command_shows_what_is_to_be_measured_and_then_the_figures(
 
 
 def test_the_plan_says_how_long_it_takes_part_by_part(recipe: Path) -> None:
-    made = plan.make_plan(load(recipe))
     outlook = {"evaluations": 5, "answers": 3, "seconds": 100.0}
-    assert plan_text.time_parts(replace(made, steps=1200, evaluation=outlook)) == (
-        "answers 5 x about 20 s at most, 1,200 steps of unknown speed"
+    made = replace(plan.make_plan(load(recipe)), evaluation=outlook, steps=1200, global_batch=8)
+    known = ": starting 14 s (libraries, data), base answers 20 s (at most), "
+    later = ", 4 more evaluations 1 m 20 s (at most)"
+    assert plan_text.time_parts(forecast(made, None)) == (
+        f"about 1 m 54 s, and 1,200 steps{known}1,200 steps (measured in training){later}"
     )
-    assert plan_text.time_parts(replace(made, steps=1, evaluation={})) == "1 step of unknown speed"
-    assert plan_text.time_parts(replace(made, steps=0)) == "told by the run"
-    assert plan_text.time_parts(made)[:30] in " ".join(told(recipe).split())
+    speed = Speed("captain, 2 h ago", 0.5, 4, None)
+    assert plan_text.time_parts(forecast(made, speed)) == (
+        f"about 21 m 54 s{known}1,200 steps 20 m 00 s (as fast as captain, 2 h ago){later}"
+    )
+    uncounted = replace(made, steps=0, evaluation={})  # of data on the hub
+    assert plan_text.time_in_all(forecast(uncounted, speed)) == "about 14 s, and the steps"
+    said = " ".join(told(recipe).split())
+    assert plan_text.time_parts(forecast(plan.make_plan(load(recipe)), None))[:30] in said
 
 
 def test_what_would_i_need_is_answered_without_a_gpu(recipe: Path, machine: list[Gpu]) -> None:

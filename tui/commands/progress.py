@@ -6,7 +6,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+)
+from rich.text import Text
 
 from jobs.events import Event, Follower
 from jobs.job import Job
@@ -17,39 +25,36 @@ from models.events import typed
 from tui.commands.output import say_done, talk
 from tui.shared.foreign_text import one_line
 from workshop.number_format import duration, size
+from workshop.runs.record import RunRecord
 
 _TICK_SECONDS = 0.2
 
 
 class JobMeter:
-    """How far a job is, from its events: by steps or bytes where it counts them, else by how long
-    its phases usually take."""
+    """How far a job is, from its events. A run counts its steps and evaluations, as its screen does;
+    any other job what its phase counts, or how long that usually takes."""
 
     def __init__(self) -> None:
         self.phase = "waiting"
         self.note = ""
-        self._began = self._phase_began = time.time()
-        self._phase_left = 1.0
-        self._bytes: tuple[int, int] | None = None
-        self._first_step: events.Step | None = None
-        self._last_step: events.Step | None = None
+        self._record = RunRecord()
+        self._last_phase: events.Phase | None = None
+        self._began = time.time()
 
     def take(self, event: Event) -> None:
+        self._record.add(event)
         match typed(event):
-            case events.Phase(name=name, done=done, total=total) as phase:
-                self.phase, self._phase_began = name, phase.t
-                self._phase_left = 1.0 if phase.seconds_left is None else phase.seconds_left
-                counts = phase.unit == "bytes" and total
-                self._bytes = (int(done or 0), int(total or 0)) if counts else None
+            case events.Phase() as phase:
+                self.phase, self._last_phase = phase.name, phase
+                counts_bytes = phase.unit == "bytes" and phase.total
                 self.note = (
-                    f"{size(self._bytes[0])} of {size(self._bytes[1])}" if self._bytes else ""
+                    f"{size(phase.done or 0)} of {size(phase.total or 0)}" if counts_bytes else ""
                 )
             case events.Waiting(waits_for=waits_for):
                 self.phase = f"waiting for {waits_for}"
             case events.Started(t=t):
                 self._began = t
-            case events.Step(loss=loss) as step:
-                self._first_step, self._last_step = self._first_step or step, step
+            case events.Step(loss=loss):
                 self.note = f"loss {loss:.3f}" if isinstance(loss, float) else ""
             case _:
                 pass
@@ -57,23 +62,45 @@ class JobMeter:
     def seconds_left(self) -> float | None:
         """An estimate; None while there is nothing to go by."""
         now = time.time()
-        if self._last_step and self._first_step:
-            steps = self._last_step.step - self._first_step.step
-            if steps == 0:
-                return None
-            pace = (self._last_step.t - self._first_step.t) / steps
-            left = (self._last_step.total - self._last_step.step) * pace
-            return max(0.0, left - (now - self._last_step.t))
-        return max(1.0, self._phase_left - (now - self._phase_began))
+        if self._counts_steps():
+            left = self._record.time_left(now)
+            return None if left is None else left.seconds
+        phase = self._last_phase
+        if phase is None or phase.seconds_left is None:
+            return None
+        return max(1.0, phase.seconds_left - (now - phase.t))
 
-    def share(self) -> float:
-        """From 0 to 1."""
-        if self._bytes:
-            return self._bytes[0] / self._bytes[1]
-        if self._last_step:
-            return self._last_step.step / max(1, self._last_step.total)
-        elapsed = time.time() - self._began
-        return elapsed / (elapsed + (self.seconds_left() or 1.0))
+    def share(self) -> float | None:
+        """From 0 to 1; None while nobody knows how much there is to do."""
+        done, total = self._count()
+        if total:
+            return max(0.0, min(1.0, done / total))
+        left = self.seconds_left()
+        if left is None:
+            return None
+        elapsed = max(0.0, time.time() - self._began)
+        return elapsed / (elapsed + left)
+
+    def _counts_steps(self) -> bool:
+        """Whether steps say how far it is: always in a run, whose phases are parts of it; else after
+        a phase that told of steps."""
+        last_step, phase = self._record.last_step_at, self._last_phase
+        has_stepped = last_step is not None and (phase is None or last_step >= phase.t)
+        return self._record.plan is not None or has_stepped
+
+    def _count(self) -> tuple[float, float]:
+        """How much is done, and of how much; 0 of 0 if nobody counts."""
+        if self._counts_steps():
+            return self._record.step, self._record.total
+        phase = self._last_phase
+        return (0, 0) if phase is None else (phase.done or 0, phase.total or 0)
+
+
+class _Share(TaskProgressColumn):
+    """Nothing, and no 0 %, while the share is unknown."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else super().render(task)
 
 
 def bar() -> Progress:
@@ -81,7 +108,7 @@ def bar() -> Progress:
         SpinnerColumn(),
         TextColumn("{task.description}", justify="left", markup=False),
         BarColumn(bar_width=28),
-        TaskProgressColumn(),
+        _Share(),
         TextColumn("{task.fields[left]}", style="dim", markup=False),
         console=talk,
         transient=True,
@@ -94,7 +121,7 @@ def follow_job(job: Job, title: str, until: Callable[[State], bool]) -> State:
     follower, meter = Follower(job.events_path), JobMeter()
     began, printed_phase = time.monotonic(), ""
     with bar() as progress:
-        task = progress.add_task(one_line(title), total=1.0, left="")
+        task = progress.add_task(one_line(title), total=None, left="")
         while True:
             for event in follower.read():
                 meter.take(event)
@@ -103,7 +130,7 @@ def follow_job(job: Job, title: str, until: Callable[[State], bool]) -> State:
                 break
             if isinstance(state, Failed | Lost | Stopped | Done):
                 raise ended_badly(job, state)
-            left = meter.seconds_left()
+            left, share = meter.seconds_left(), meter.share()
             note = f", {meter.note}" if meter.note else ""
             text = one_line(f"{title}: {meter.phase}{note}")
             if (
@@ -111,10 +138,11 @@ def follow_job(job: Job, title: str, until: Callable[[State], bool]) -> State:
             ):  # a log file gets a line a phase
                 talk.print(f"  {text}")
                 printed_phase = meter.phase
+            progress.tasks[0].total = None if share is None else 1.0  # update() takes no None
             progress.update(
                 task,
                 description=text,
-                completed=meter.share(),
+                completed=share,
                 left=f"about {duration(left)} left" if left else "",
             )
             time.sleep(_TICK_SECONDS)

@@ -60,6 +60,7 @@ from workshop import gpu_conflict
 from workshop.chat_with_run import have_it_serve, server_job
 from workshop.gpu_conflict import CHOICES, Choice, open_question
 from workshop.number_format import duration, size
+from workshop.runs.forecast import earlier_speed, forecast
 from workshop.served_runs import own_model
 from workshop.servers import LOCALHOST, once_ready, once_started, server_of
 
@@ -274,6 +275,7 @@ def tell_defaults(run_plan: Plan, source: str) -> None:
         "length": plan_text.length(run_plan),
         "rate": reason,
         "evaluation": plan_text.evaluation(run_plan),
+        "time": plan_text.time_in_all(forecast(run_plan, earlier_speed(run_plan))),
     }
     talk.print(styled("Training on $source with the defaults:", source=source))
     for name, value in rows.items():
@@ -410,7 +412,7 @@ def show_plan(run_plan: Plan) -> None:
         "batch": plan_text.batch(run_plan),
         "length": plan_text.length(run_plan),
         "evaluation": plan_text.evaluation(run_plan),
-        "time": plan_text.time_parts(run_plan),
+        "time": plan_text.time_parts(forecast(run_plan, earlier_speed(run_plan))),
         "waits for": (
             ", ".join(run_plan.slots)
             + (f" with {size(run_plan.gpu_bytes)} free" if run_plan.gpu_bytes else "")

@@ -20,7 +20,7 @@ from tui.runs import memory_text, plan_text
 from tui.runs.plan_modal import content_of
 from tui.shared.glyphs import glyphs
 from workshop.number_format import duration, size
-from workshop.runs.forecast import Forecast, Speed, forecast
+from workshop.runs.forecast import Speed, forecast
 
 _NAME = 9  # cells of a row's name
 _LONGEST_BAR = 60
@@ -123,21 +123,13 @@ def _memory(plan: Plan, room: int, *, roomy: bool) -> Iterator[Content]:
 
 def _time(outlook: Outlook, summary: Summary | None, room: int) -> Iterator[Content]:
     times = forecast(outlook.plan, outlook.speed, summary.tokens if summary is not None else 0)
-    yield Content.styled(_in_all(times), "bold").truncate(room, ellipsis=True)
+    yield Content.styled(plan_text.time_in_all(times), "bold").truncate(room, ellipsis=True)
     for part in times.parts:
         seconds = glyphs().dot if part.seconds is None else duration(max(1.0, part.seconds))
         figures = f"{seconds:>9}  {part.name:<20} "
         yield Content.assemble(figures, (part.about, "$foreground-muted")).truncate(
             room, ellipsis=True
         )
-
-
-def _in_all(times: Forecast) -> str:
-    total = duration(max(1.0, times.seconds))
-    if times.is_whole:
-        return f"about {total}"
-    unknown = ", ".join(part.name for part in times.parts if part.seconds is None)
-    return f"about {total}, and {unknown}"
 
 
 def _served(outlook: Outlook, room: int) -> Iterator[Content]:

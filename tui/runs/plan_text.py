@@ -6,6 +6,7 @@ from jobs.counting import counted
 from trainer.plan.plan import Plan
 from trainer.recipe import short_value
 from workshop.number_format import duration
+from workshop.runs.forecast import Forecast
 
 _ENGINES = {"trl": "TRL", "unsloth": "Unsloth"}
 
@@ -94,15 +95,21 @@ def evaluation(plan: Plan) -> str:
     return f"{times}: {', '.join(part for part in (loss, asked) if part)}"
 
 
-def time_parts(plan: Plan) -> str:
-    """What the run takes, as far as it can be told before it starts: the answers of each
-    evaluation, first the base model's. Nobody has measured how quickly this model takes a step."""
-    if not plan.steps:
-        return "told by the run"
-    steps = "1 step" if plan.steps == 1 else f"{plan.steps:,} steps"
-    unknown = f"{steps} of unknown speed"
-    times = plan.evaluation.get("evaluations", 0)
-    if not times or not plan.evaluation["answers"]:
-        return unknown
-    each = duration(max(1.0, plan.evaluation["seconds"] / times))
-    return f"answers {times} x about {each} at most, {unknown}"
+def time_in_all(times: Forecast) -> str:
+    """What the known parts take together, and which ones nobody has measured."""
+    total = duration(max(1.0, times.seconds))
+    if times.is_whole:
+        return f"about {total}"
+    unknown = ", ".join(part.name for part in times.parts if part.seconds is None)
+    return f"about {total}, and {unknown}"
+
+
+def time_parts(times: Forecast) -> str:
+    """What the run takes in all, and part by part."""
+    parts = []
+    for part in times.parts:
+        seconds = "" if part.seconds is None else f" {duration(max(1.0, part.seconds))}"
+        about = f" ({part.about})" if part.about else ""
+        parts.append(f"{part.name}{seconds}{about}")
+    return f"{time_in_all(times)}: {', '.join(parts)}"
+

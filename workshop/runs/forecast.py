@@ -69,6 +69,8 @@ def forecast(plan: Plan, speed: Speed | None, tokens: int = 0) -> Forecast:
         seconds = None if speed is None else _steps_seconds(plan, speed, tokens)
         unknown = "measured in training"
         parts.append(Part(name, seconds, unknown if speed is None else f"as fast as {speed.run}"))
+    else:
+        parts.append(Part("the steps", None, "counted by the run"))
     if answers and evaluations > 1:
         later_count = evaluations - 1
         name = "1 more evaluation" if later_count == 1 else f"{later_count} more evaluations"

@@ -102,8 +102,8 @@ def resolve(name: str) -> Path:
     ):
         if not any(directory.glob(pattern)):
             hint = (
-                "Luthier reads models as from_pretrained does, but only from safetensors (pickled"
-                " weights can run code)."
+                "Name the folder of a whole model, with config, tokenizer and weights, as"
+                " from_pretrained reads it. Weights must be safetensors: pickles can run code."
             )
             raise LuthierError("Incomplete model", f"{directory} has no {missing}.", hint)
     return directory
@@ -141,7 +141,7 @@ def _no_such_model(name: str, path: Path) -> LuthierError:
             return LuthierError(
                 title,
                 f"{repository} is a model on the hub. On this machine its name is {local!r}.",
-                f'Write model = "{local}".',
+                f"Use that name: {local}",
             )
         message = (
             f"{repository} looks like a model on the hub. A run needs a model on this machine, and"
@@ -150,7 +150,7 @@ def _no_such_model(name: str, path: Path) -> LuthierError:
         return LuthierError(
             title,
             message,
-            f'Run `luthier models import {HUB}{repository}`, then write model = "{local}".',
+            f"Run `luthier models import {HUB}{repository}`, then use the name {local}.",
         )
     if is_url(name):
         return LuthierError(

@@ -42,7 +42,7 @@ LIMITS: Mapping[str, int] = {
     "trainer": 0,
     "serve": 3,
     "workshop": 0,
-    "tui": 15,
+    "tui": 8,
     "docs": 0,
 }
 

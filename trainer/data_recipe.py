@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import tomlkit
 from jobs import foreign_json
 from jobs.luthier_error import LuthierError
 from models.hub_names import HUB
-from trainer.data.files import read_rows
+from trainer.data.files import FROM_DOCUMENTS, read_rows
 from trainer.data.hub import parsed
 from trainer.data_endings import DATA_ENDINGS
 from trainer.recipe import Recipe, keys, placed, read_text
@@ -24,8 +25,9 @@ _RECIPE_ENDINGS = (".toml", ".yaml", ".yml", ".py", ".ipynb", ".sh")
 _LONGEST_RECIPE = 200_000
 _KNOWN = (
     "A recipe is TOML: key = value. Data is JSON, JSON Lines, CSV, TSV or Parquet, plain, .gz or"
-    " .zst."
+    f" .zst. {FROM_DOCUMENTS}"
 )
+_RECIPE_LINE = re.compile(r"^\s*(\[[\w.]+\]|[\w.]+\s*=)", re.MULTILINE)
 
 
 def is_data(path: Path) -> bool:
@@ -97,7 +99,7 @@ def _is_data_inside(path: Path) -> bool:
             return False
         reason = ""
     except tomllib.TOMLDecodeError as error:
-        reason = f" As TOML: {error}."
+        reason = f" As a recipe: {error}." if _RECIPE_LINE.search(read_text(path)) else ""
     except (LuthierError, RecursionError):
         reason = ""
     try:

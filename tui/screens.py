@@ -197,7 +197,7 @@ SCREENS = [
         key="6",
         tab_help="Base and tuned models on a file of prompts.",
         summary="Base and tuned models answer every prompt of a file; a judge may judge. A"
-        " comparison is a job: it goes on without this window.",
+        " comparison is a job: it keeps running without this window.",
         minor=True,
     ),
     ScreenInfo(

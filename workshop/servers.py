@@ -75,7 +75,7 @@ def once_ready(job: Job) -> Server:
 
 def once_started(job: Job, follow: Follow) -> Server:
     """The server, once it answers; its start is shown."""
-    follow(job, f"Starting the server of {job.spec.name}", lambda state: isinstance(state, Running))
+    follow(job, f"Starting {job.spec.name}", lambda state: isinstance(state, Running))
     return next(server for server in servers.running_servers() if server.job.id == job.id)
 
 

@@ -149,9 +149,12 @@ BAD_DATA = [
             '{"messages": [{"role": "user", "content": "x"}, {"role": "robot", "content": "x"},'
             ' {"role": "assistant", "content": "x"}]}\n'
         ),
-        "1 a role other than system",
+        "the only row: a role other than system",
     ),
-    ('{"messages": [{"role": "user", "content": "x"}]}\n', "1 no answer that can be trained"),
+    (
+        '{"messages": [{"role": "user", "content": "x"}]}\n',
+        "the only row: no answer that can be trained",
+    ),
 ]
 
 

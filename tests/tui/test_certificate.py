@@ -18,9 +18,11 @@ from models.standing import NO_CERTIFICATE, Standing
 from serve.client import Endpoint
 from serve.drift import spill_map
 from serve.drift.spill_map import Spill
+from tests.tui import folders
 from tests.tui.certificates import RED, certified, chapter
 from tests.tui.chat_driving import SPEAKERS, make_app
 from tests.tui.driving import lines_of, ready, screen_text, text_of, until
+from tests.tui.lock_holder import held
 from tui.app import LuthierApp
 from tui.commands import certify as command
 from tui.commands import recites as recites_command
@@ -213,6 +215,15 @@ def test_a_chapters_command_prints_it_and_says_its_verdict_by_its_status(
 def test_command_line_without_a_certificate(made: dict[str, Job]) -> None:
     result = CliRunner().invoke(command.certify, ["captain", "--show"])
     assert "has no certificate yet" in str(result.exception)
+
+
+def test_command_line_says_who_makes_the_certificate_now(made: dict[str, Job]) -> None:
+    maker = folders.make_job("captain-certificate", 1700, 5, "certify")
+    folders.orders(maker, {"run": str(made["captain"].directory)})
+    with held(maker):
+        result = CliRunner().invoke(command.certify, ["captain", "--show"])
+    assert f"{maker.id} is making it" in str(result.exception)
+    assert f"luthier log -f {maker.short_id}" in str(result.exception)
 
 
 def test_chat_and_serve_on_the_command_line_say_it_first(

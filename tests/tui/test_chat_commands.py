@@ -94,7 +94,7 @@ def test_votes_are_shown_and_exported(tmp_path: Path) -> None:
     shown = run("votes", "show").stdout
     assert "captain against base    7 : 0, 0 ties, 0 both bad" in shown
     assert "decided: captain is better (p = 0.037)" in shown
-    assert "1 with the names in sight (not counted)" in shown
+    assert "1 with visible names (not counted)" in shown
     found = json.loads(run("votes", "show", "--all", "--json").stdout)
     assert (
         found["duels"][0]["wins"],
@@ -102,8 +102,16 @@ def test_votes_are_shown_and_exported(tmp_path: Path) -> None:
         found["duels"][0]["at_any_time"]["decided"],
     ) == (7, 1, False)
     assert len(run("votes", "export").stdout.splitlines()) == 8
+    corrected = str(tmp_path / "corrected.jsonl")
     with pytest.raises(LuthierError, match="no corrections"):
-        run("votes", "export", "--corrected", str(tmp_path / "corrected.jsonl"))
+        run("votes", "export", "--corrected", corrected)
+    early = run(
+        "votes", "export", "--pairs", str(tmp_path / "early.jsonl"), "--corrected", corrected
+    )
+    assert "no corrections yet, so corrected.jsonl was not written" in " ".join(
+        early.stderr.split()
+    )
+    assert len((tmp_path / "early.jsonl").read_text().splitlines()) == 8
     corrected_chat()
     totals = json.loads(
         run(
@@ -112,7 +120,7 @@ def test_votes_are_shown_and_exported(tmp_path: Path) -> None:
             "--pairs",
             str(tmp_path / "pairs.jsonl"),
             "--corrected",
-            str(tmp_path / "corrected.jsonl"),
+            corrected,
             "--json",
         ).stdout
     )

@@ -227,7 +227,7 @@ async def test_what_was_broken_off_is_gone_on_with_or_deleted(home: Path) -> Non
         await pilot.press("end")
         assert "hub:meta-llama/Llama-3.1-8B-Instruct" in detail(
             screen
-        ) and "i goes on with it" in detail(screen)
+        ) and "i continues it" in detail(screen)
         await pilot.press("i")
         form = app.screen
         assert isinstance(form, ImportModal)

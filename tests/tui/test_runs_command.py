@@ -218,6 +218,11 @@ def test_what_the_worker_printed(made: dict[str, Job]) -> None:
             " a time, learning rate 5e-4, 1.2 GB predicted",
         ),
         (
+            {"kind": "result", "adapter": "/a", "steps": 9, "loss": 2.614, "seconds": 336.5},
+            "loss 2.614 after 9 steps in 5 m 36 s",
+        ),
+        ({"kind": "result", "steps": "many", "seconds": 1.0}, "steps=many seconds=1"),
+        (
             {**PLAN, "learning_rate": 0.0, "memory": {}, "gpus": 2, "device": "gpu"},
             "trl on 2 GPUs: 100 conversations (16 held out), 3 epochs, 18 steps, 16 per step, 8"
             " at a time",

@@ -48,7 +48,7 @@ async def test_a_ready_server_shows_its_address_models_and_example(made: dict[st
         compile(app.clipboard, "snippet", "exec")
         await pilot.press("p", "c")
         assert "api_base: http://127.0.0.1:8712/v1" in app.clipboard and app.clipboard.endswith(
-            "llm -m captain 'Hello!'"
+            "llm -m captain -o temperature 0 'Hello!'"
         )
         await pilot.press("p")
         assert screen.language == "curl"
@@ -288,4 +288,4 @@ async def test_the_line_of_the_api_starts_and_stops_it(monkeypatch: pytest.Monke
             assert text_of(app, "#api-line").endswith("A stops it")
             await pilot.press("A")
             await until(pilot, lambda: isinstance(app.screen, ConfirmModal))
-            assert "Runs that programs have started go on" in screen_text(app)
+            assert "Runs that programs have started keep running" in screen_text(app)

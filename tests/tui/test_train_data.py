@@ -21,7 +21,7 @@ from trainer.plan import plan, repair
 from trainer.plan.memory import cards
 from trainer.sweep import load_runs
 from tui.cli import luthier
-from tui.commands.train import outcome_text
+from tui.commands.events import outcome_text
 
 ROW = json.dumps(
     {

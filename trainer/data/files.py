@@ -45,6 +45,7 @@ _DESCRIPTIONS = {
     "package.json",
 }
 _KNOWN = "JSON, JSON Lines, CSV, TSV and Parquet are data, each plain, .gz or .zst"
+FROM_DOCUMENTS = "`luthier make FILE` makes conversations of documents and transcripts."
 _SNIFFED = 4096
 # A date, a time and a name at the first line's beginning; phones write them in brackets or before a
 # dash.
@@ -194,8 +195,8 @@ def _address(source: str) -> LuthierError:
 
 
 _NO_SUCH_HINT = (
-    "Check `data` in the recipe: paths are relative to the recipe, and a data set on the hub is"
-    " written hub:owner/name."
+    "Name a data file, a folder of data files, or hub:owner/name. In a recipe, paths are relative"
+    " to the recipe."
 )
 
 
@@ -261,7 +262,7 @@ def _folder_files(folder: Path) -> Files:
         raise LuthierError(
             "No data in the folder",
             f"{folder} has no data file{hint_of_others}.",
-            f"Luthier recognises data files by their names: {_KNOWN}.",
+            f"Luthier recognises data files by their names: {_KNOWN}. {FROM_DOCUMENTS}",
         )
     return Files(sorted(files.data), sorted(files.skipped))
 
@@ -310,7 +311,7 @@ def _check_text(path: Path, reader: Reader) -> None:
         raise LuthierError(
             "Unknown kind of file",
             f"Luthier cannot read {path}.",
-            f"Luthier goes by the ending of the name: {_KNOWN}.",
+            f"Luthier goes by the ending of the name: {_KNOWN}. {FROM_DOCUMENTS}",
         )
 
 

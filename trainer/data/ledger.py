@@ -3,12 +3,14 @@ in tokens. Light."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from jobs.counting import counted
 from jobs.luthier_error import LuthierError
 from models import foreign
 from trainer.data.formats_turns import PROBLEMS, REPAIRS
@@ -124,11 +126,16 @@ class Stops:
     def __iter__(self) -> Iterator[Stop]:
         return iter(self._found.values())
 
-    def error(self, unproved: LuthierError | None = None) -> LuthierError | None:
+    def error(
+        self, unproved: LuthierError | None = None, *, leave_some: bool = True
+    ) -> LuthierError | None:
         """The error for people; None if no policy says stop. `unproved` is of the first mask that
-        could not be proved, with its text."""
+        could not be proved, with its text; `leave_some`: without the rows that stop, some are
+        left."""
         if not self._found:
             return None
+        if not leave_some and set(self._found) == {"damage"}:  # no policy would help
+            return self._all_damaged(self._found["damage"])
         reasons = []
         for stop in self:
             further = f" and at {stop.rows - 1:,} more rows" if stop.rows > 1 else ""
@@ -153,6 +160,38 @@ class Stops:
             return LuthierError("Stopped by a policy", "\n".join(reasons), hint)
         title = unproved.title if len(self._found) == 1 else "Stopped by a policy"
         return LuthierError(title, "\n".join(reasons), f"{hint}\n{unproved.hint}")
+
+    def _all_damaged(self, stop: Stop) -> LuthierError:
+        further = f" {counted(stop.rows - 1, 'more row')} cannot be read either." * (stop.rows > 1)
+        has_no_rows = stop.detail.startswith(("the file is", "the file has"))
+        first_row = stop.file if has_no_rows else f"{stop.file}, row {stop.row}"
+        return LuthierError(
+            "No row can be read",
+            f"{first_row}: {stop.detail.rstrip('.')}.{further}",
+            "Repair the file, or choose another one.",
+        )
+
+
+def nothing_left(rows: int, dropped: Counter[str], details: dict[str, str]) -> LuthierError:
+    """The error for data of which every row is dropped: how many for each reason, and the detail of
+    the first of them."""
+    reasons = []
+    for code, number in dropped.most_common(4):
+        notes = [counted(number, "row")] if len(dropped) > 1 else []
+        notes += [details[code]] if details.get(code) else []
+        reasons.append(describe(code) + (f" ({'; '.join(notes)})" if notes else ""))
+    hint = "Each row needs at least one question and its answer: docs/data.md shows the formats."
+    if any(_keeps(code) for code in dropped):
+        hint += " The recipe's section [policy] decides what happens to odd rows."
+    all_rows = "the only row" if rows == 1 else f"all {rows:,} rows"
+    return LuthierError(
+        "Nothing to train on", f"Luthier drops {all_rows}: {'; '.join(reasons)}.", hint
+    )
+
+
+def _keeps(policy: str) -> bool:
+    """Whether another choice keeps the row."""
+    return policy in POLICIES and not {*choices(policy)} <= {"stop", "drop"}
 
 
 def _instead(policy: str) -> str:

@@ -39,7 +39,7 @@ from trainer.data.duplicates import (
     pieces,
 )
 from trainer.data.files import source_size
-from trainer.data.ledger import STATES, LedgerError, State, Stops, Summary, describe
+from trainer.data.ledger import STATES, LedgerError, State, Stops, Summary, nothing_left
 from trainer.data.lengths import Cutter, Made
 from trainer.data.outcomes import Outcome, Part, Read, figures_of
 from trainer.data.policies import SpecialTexts
@@ -539,8 +539,10 @@ class Pipeline:
                 file.flush()
                 os.fsync(file.fileno())
         train_part, heldout_part = parts.values()
-        error = stops.error(self._unproved) or (
-            None if train_part.samples else _nothing(summary, firsts)
+        some_left = bool(train_part.samples)
+        dropped = Counter(summary.reasons.get("dropped", {}))
+        error = stops.error(self._unproved, leave_some=some_left) or (
+            None if some_left else nothing_left(summary.total_rows, dropped, firsts)
         )
         figures = {
             **figures_of(train_part, heldout_part),
@@ -571,20 +573,3 @@ def _batches(read: Iterator[tuple[Read, Conversation | None]]) -> Iterator[Batch
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def _nothing(summary: Summary, details: dict[str, str]) -> LuthierError:
-    """`details` has those of the first row dropped for each reason."""
-    dropped = sorted(summary.reasons.get("dropped", {}).items(), key=lambda item: -item[1])
-    why = [
-        f"{number} {describe(code)}{f' ({detail})' if (detail := details.get(code)) else ''}"
-        for code, number in dropped[:4]
-    ]
-    message = (
-        f"None of the {summary.total_rows} rows are left. Dropped: {'; '.join(why) or 'none'}."
-    )
-    return LuthierError(
-        "Nothing to train on",
-        message,
-        "The recipe's section [policy] decides what happens to odd rows (docs/data.md).",
-    )

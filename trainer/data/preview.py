@@ -11,12 +11,11 @@ from typing import Any
 
 import msgspec
 
-from jobs.luthier_error import LuthierError
 from trainer.data.exact_digest import exact_digest
 from trainer.data.files import check_source, source_size
 from trainer.data.guard_rails import Figures
 from trainer.data.hub import HUB
-from trainer.data.ledger import Stops, describe
+from trainer.data.ledger import Stops, nothing_left
 from trainer.data.policies import SpecialTexts
 from trainer.data.preferences import Judged
 from trainer.data.reading import Reader, formats_seen
@@ -70,16 +69,10 @@ def look(settings: DataSettings) -> Outlook:
         )
         tokens += source_look.tokens
         exact = exact and source_look.exact
-    if error := stops.error():
+    if error := stops.error(leave_some=bool(conversations) or not exact):
         raise error
     if exact and not conversations:
-        why = "; ".join(f"{count} {describe(code)}" for code, count in met.most_common(4))
-        message = f"None of the {round(rows)} rows are left. Dropped: {why}."
-        raise LuthierError(
-            "Nothing to train on",
-            message,
-            "docs/data.md shows what a row can look like; [policy] in the recipe decides.",
-        )
+        raise nothing_left(round(rows), met, {})
     return Outlook(
         round(rows),
         round(conversations),

@@ -93,7 +93,7 @@ class Versions:
         pane = self._view.sides.conversation
         assert pane.last is not None  # offered only then
         self._session.continue_from(pane.last)
-        self._view.notify(f"All go on from the answer of {self._session.name(pane)}.", timeout=4)
+        self._view.notify(f"All continue from the answer of {self._session.name(pane)}.", timeout=4)
         self._view.show_sides()
 
     # What a pane says of them

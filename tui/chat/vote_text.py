@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jobs.counting import counted
 from serve.votes.report import LengthEffect, Rating, Report
 from serve.votes.statistics import Duel, fewest_votes
 
@@ -16,7 +17,7 @@ def summary(report: Report) -> list[str]:
     """What was counted."""
     if not report.duels:
         not_blind = (
-            f" {report.named_votes} cast with the names in sight are not counted."
+            f" Not counted, because the names were visible: {counted(report.named_votes, 'vote')}."
             if report.named_votes
             else ""
         )
@@ -24,7 +25,7 @@ def summary(report: Report) -> list[str]:
             f"No blind votes yet.{not_blind}",
             f"Nothing is decided before at least {fewest_votes()} votes agree.",
         ]
-    not_blind = f", {report.named_votes} with the names in sight" if report.named_votes else ""
+    not_blind = f", {report.named_votes} with visible names" if report.named_votes else ""
     not_counted = " (not counted)" if not_blind and not report.every else ""
     return [f"{report.blind} blind vote{'s' if report.blind != 1 else ''}{not_blind}{not_counted}"]
 

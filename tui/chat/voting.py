@@ -61,7 +61,7 @@ class Voting:
         elif session.blind_mode:
             session.show_names()
             session.blind_mode = False
-            self._view.notify("Names are in sight.", timeout=3)
+            self._view.notify("The names are visible.", timeout=3)
         else:
             session.hide_names()
             if session.chat.blind:

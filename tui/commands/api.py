@@ -118,7 +118,7 @@ def status(as_json: bool) -> None:
 
 @api.command(epilog=examples("luthier api stop"))
 def stop() -> None:
-    """Stop the API. The runs that programs have started go on."""
+    """Stop the API. The runs that programs have started keep running."""
     living: list[Job] = [job for job in all_jobs("api") if job.alive()]
     if not living:
         raise LuthierError(

@@ -93,11 +93,7 @@ def certify(
     written = certificate.read(job.directory)
     further = chapters.read_all(job.directory) if show else []
     if written is None and not further:
-        raise LuthierError(
-            "No certificate",
-            f"{job.id} has no certificate yet.",
-            f"`luthier certify {job.id}` makes one.",
-        )
+        raise _none_yet(Run(job))
     touched = [] if written is None else certificate.touched_since(written.files)
     if as_json:
         print_json(
@@ -136,6 +132,23 @@ def say_if_red(directories: dict[str, Path]) -> None:
                 )
             )
             say_aside(f"  luthier certify {directory.name} --show")
+
+
+def _none_yet(run: Run) -> LuthierError:
+    from serve.certificate.launch import living_job
+
+    maker = living_job(run)
+    if maker is not None:
+        return LuthierError(
+            "The certificate is not ready yet",
+            f"{maker.id} is making it.",
+            f"`luthier log -f {maker.short_id}` follows it.",
+        )
+    return LuthierError(
+        "No certificate",
+        f"{run.id} has no certificate yet.",
+        f"`luthier certify {run.job.short_id}` makes one.",
+    )
 
 
 def _make(run: Run) -> None:

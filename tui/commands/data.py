@@ -219,7 +219,11 @@ def _entry(inspection: Inspection, row: int | None) -> Entry:
         raise LuthierError(
             "Nothing to show",
             f"{', '.join(inspection.summary.sources)} {lack}.",
-            "`luthier data check` says why.",
+            (
+                "`luthier data check` says why."
+                if row is None or not len(ledger)
+                else f"Choose a row from 0 to {len(ledger) - 1:,}."
+            ),
         )
     return entry
 
@@ -272,9 +276,9 @@ def show_summary(summary: Summary) -> None:
     if summary.others:
         out.print(
             Text.assemble(
-                ("left    ", "dim"),
+                ("skipped ", "dim"),
                 few([Path(path).name for path in summary.others]),
-                " (no data files)",
+                " (not data)",
             )
         )
     out.print()
@@ -321,8 +325,10 @@ def show_summary(summary: Summary) -> None:
         moved, reported = summary.leaks["moved"], summary.leaks["reported"]
         out.print(
             Text(
-                f"{moved:,} conversations were not held out because they nearly equal another"
-                f" one; {reported:,} such conversations are held out."
+                f"{counted(moved, 'conversation')} had to be trained, not held out: nearly the same"
+                " text is trained too."
+                + f" {reported:,} like that are held out all the same."
+                * (reported > 0)
             )
         )
     lengths = summary.lengths

@@ -198,19 +198,13 @@ def _show(
     )
     out.print(
         Text.assemble(
-            "In the captain's voice: ", shares, (f"  ({duration(seconds)} in all)", "dim")
+            "In the captain's voice (●): ", shares, (f"  ({duration(seconds)} in all)", "dim")
         )
     )
-    talk.print(
-        styled(
-            "\n[dim]Chat with it yourself:[/] luthier serve $run  [dim]then[/] luthier chat "
-            " [dim]or, in the app,[/] luthier",
-            run=run.id,
-        )
-    )
-    talk.print(
-        styled(
-            "[dim]Prove that the served model is the trained model:[/] luthier certify $run",
-            run=run.id,
-        )
-    )
+    talk.print()
+    for command, purpose in (
+        (f"luthier serve {run.short_id}", "serve base and tuned again; then: luthier chat"),
+        ("luthier", "the app, in which `a` on the run opens a chat with both"),
+        (f"luthier certify {run.short_id}", "prove that the served model is the trained one"),
+    ):
+        talk.print(styled("$command [dim]$purpose[/]", command=f"{command:<30}", purpose=purpose))

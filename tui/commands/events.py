@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from jobs.counting import counted
@@ -11,14 +13,36 @@ from models import events
 from models.events import typed
 from trainer.recipe import short_value
 from workshop import number_format
+from workshop.number_format import duration
 
 
 def event_line(event: Event) -> str:
     """Time, kind, and what the event says."""
     clock = time.strftime("%H:%M:%S", time.localtime(event["t"]))
-    text = _text(typed(event))
+    text = outcome_text(event) if _is_of_run(event) else _text(typed(event))
     words = _fields(event) if text is None else text
     return f"{clock}  {event['kind']:<15} {words}".rstrip().replace("\n", " ")
+
+
+def _is_of_run(event: Event) -> bool:
+    """Whether this is the result of a run, as far as its figures can be read."""
+    figures = [event.get(name, 0.0) for name in ("eval_loss", "loss")]
+    figures += [event.get(name) for name in ("steps", "seconds")]
+    return event["kind"] == "result" and all(
+        isinstance(figure, int | float) and math.isfinite(figure) for figure in figures
+    )
+
+
+def outcome_text(result: Mapping[str, Any]) -> str:
+    """What a finished run came to: each loss under its own name, the held-out one first."""
+    losses = [
+        f"{name} {float(result[key]):.3f}"
+        for name, key in (("eval loss", "eval_loss"), ("loss", "loss"))
+        if result.get(key) is not None
+    ]
+    seconds = duration(float(result.get("seconds", 0)))
+    steps = counted(result.get("steps") or 0, "step")
+    return f"{', '.join(losses)} after {steps} in {seconds}".strip()
 
 
 def _text(event: events.Known | Event) -> str | None:

@@ -31,8 +31,8 @@ _TICK_SECONDS = 0.2
 
 
 class JobMeter:
-    """How far a job is, from its events. A run counts its steps and evaluations, as its screen does;
-    any other job what its phase counts, or how long that usually takes."""
+    """How far a job is, from its events. A run counts its steps and evaluations, as its screen
+    does; any other job what its phase counts, or how long that usually takes."""
 
     def __init__(self) -> None:
         self.phase = "waiting"
@@ -82,8 +82,8 @@ class JobMeter:
         return elapsed / (elapsed + left)
 
     def _counts_steps(self) -> bool:
-        """Whether steps say how far it is: always in a run, whose phases are parts of it; else after
-        a phase that told of steps."""
+        """Whether steps say how far it is: always in a run, whose phases are parts of it; else
+        once a step has followed the last phase."""
         last_step, phase = self._record.last_step_at, self._last_phase
         has_stepped = last_step is not None and (phase is None or last_step >= phase.t)
         return self._record.plan is not None or has_stepped

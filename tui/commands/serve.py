@@ -374,7 +374,7 @@ def _show_server(server: Server, as_json: bool) -> None:
     talk.print(f"  models   {', '.join(entry.id for entry in server.models)}")
     talk.print(f"  API key  {home() / 'keys' / 'client'}")
     say_aside(
-        f"  chat: luthier chat · the app: luthier · stop: luthier server stop {server.job.id}"
+        f"  chat: luthier chat · the app: luthier · stop: luthier server stop {server.job.short_id}"
     )
 
 

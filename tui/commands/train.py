@@ -12,7 +12,6 @@ from typing import Any
 import click
 from rich.text import Text
 
-from jobs.counting import counted
 from jobs.event_kinds import Waiting, newest
 from jobs.giving_way import SETTING
 from jobs.job import Job, find
@@ -33,6 +32,7 @@ from trainer.plan.methods import consequences
 from trainer.plan.plan import Plan, make_plan
 from trainer.recipe import Recipe
 from trainer.sweep import Sweep, load_runs, recipes_of, start_sweep
+from tui.commands.events import outcome_text
 from tui.commands.output import (
     choose,
     examples,
@@ -59,7 +59,7 @@ from tui.serve.server_plan import as_json as plan_as_json
 from workshop import gpu_conflict
 from workshop.chat_with_run import have_it_serve, server_job
 from workshop.gpu_conflict import CHOICES, Choice, open_question
-from workshop.number_format import duration, size
+from workshop.number_format import size
 from workshop.runs.forecast import earlier_speed, forecast
 from workshop.served_runs import own_model
 from workshop.servers import LOCALHOST, once_ready, once_started, server_of
@@ -373,19 +373,12 @@ def _tell_started(started: list[Job], sweep: str | None, as_json: bool) -> None:
 
 def _follow(job: Job) -> None:
     result = follow_to_end(job, f"Training {job.spec.name}")
-    talk.print(f"  {outcome_text(result)}; serve it: luthier serve {job.id}")
-
-
-def outcome_text(result: dict[str, Any]) -> str:
-    """What a finished run came to: each loss under its own name, the held-out one first."""
-    losses = [
-        f"{name} {float(result[key]):.3f}"
-        for name, key in (("eval loss", "eval_loss"), ("loss", "loss"))
-        if result.get(key) is not None
-    ]
-    seconds = duration(float(result.get("seconds", 0)))
-    steps = counted(result.get("steps") or 0, "step")
-    return f"{', '.join(losses)} after {steps} in {seconds}".strip()
+    talk.print(f"  {outcome_text(result)}; serve it: luthier serve {job.short_id}")
+    if any(order["kind"] == "certify" for order in job.spec.then):
+        say_aside(
+            "  Its certificate is next, by itself. In a few minutes: luthier certify"
+            f" {job.short_id} --show"
+        )
 
 
 def prepare_model(recipe: Recipe) -> None:

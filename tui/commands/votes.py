@@ -6,12 +6,22 @@ from pathlib import Path
 
 import click
 
+from jobs.counting import counted
 from jobs.luthier_error import LuthierError
 from serve.chats.export import write_new
 from serve.votes import export as exporting
 from serve.votes.report import full_report
 from tui.chat.vote_text import report_lines
-from tui.commands.output import examples, json_option, out, print_json, say_aside, talk, write_json
+from tui.commands.output import (
+    examples,
+    json_option,
+    out,
+    print_json,
+    say_aside,
+    say_warning,
+    talk,
+    write_json,
+)
 
 
 @click.group(epilog=examples("luthier votes show"))
@@ -65,20 +75,26 @@ def export(pairs: Path | None, corrected: Path | None, blind_only: bool, as_json
     exported = exporting.collect(with_named=not blind_only)
     if pairs is None and corrected is None:
         write_json(exporting.to_jsonl(exported.pairs))
-    for path, rows, source in (
-        (pairs, exported.pairs, "votes"),
-        (corrected, exported.corrected, "corrections"),
-    ):
-        if path is not None:
-            if not rows:
-                hint = "On the Chat screen, f2 votes and w corrects an answer."
-                left_out = exported.left_out_note if source == "votes" else ""
-                raise LuthierError(
-                    "Nothing to export",
-                    f"There are no {source} for {path.name}." + left_out,
-                    hint,
-                )
+    wanted = [
+        (path, rows, source)
+        for path, rows, source in (
+            (pairs, exported.pairs, "votes"),
+            (corrected, exported.corrected, "corrections"),
+        )
+        if path is not None
+    ]
+    if wanted and not any(rows for _, rows, _ in wanted):
+        sources = " and no ".join(source for _, _, source in wanted)
+        raise LuthierError(
+            "Nothing to export",
+            f"There are no {sources} yet.{exported.left_out_note if pairs else ''}",
+            "On the Chat screen, f2 votes and w corrects an answer.",
+        )
+    for path, rows, source in wanted:
+        if rows:
             write_new(path.absolute(), exporting.to_jsonl(rows))
+        else:
+            say_warning(f"There are no {source} yet, so {path.name} was not written.")
     totals = {
         "pairs": len(exported.pairs),
         "corrected": len(exported.corrected),
@@ -88,8 +104,8 @@ def export(pairs: Path | None, corrected: Path | None, blind_only: bool, as_json
         print_json(totals)
         return
     talk.print(
-        f"{len(exported.pairs)} preference pairs,"
-        f" {len(exported.corrected)} corrected conversations."
+        f"{counted(len(exported.pairs), 'preference pair')},"
+        f" {counted(len(exported.corrected), 'corrected conversation')}."
     )
     for reason, count in exported.left_out.most_common():
         say_aside(f"  left out: {count} ({reason})")

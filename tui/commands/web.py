@@ -56,7 +56,9 @@ def web(host: str, port: int | None, as_json: bool) -> None:
     if as_json:
         print_json({"url": url, "host": host, "port": port})
     else:
-        talk.print("Luthier is open in a browser at this address, for whoever has it:")
+        talk.print("Open this address in a browser. Whoever has it can use Luthier:")
         out.print(url, soft_wrap=True)
-        say_aside("Each tab is an app of its own. Ctrl-C ends them all; runs and servers go on.")
+        say_aside(
+            "Each tab is an app of its own. Ctrl-C ends them all; runs and servers keep running."
+        )
     asyncio.run(server.serve_until_stopped())

@@ -176,7 +176,7 @@ class ModelsScreen(LuthierScreen):
             then = (
                 "s stops it"
                 if arriving.job is not None
-                else "i goes on with it, d deletes what is there"
+                else "i continues it, d deletes what is there"
             )
             pairs = [("from", arriving.source), ("now", arriving.phase), ("here", far), ("", then)]
             detail.show(

@@ -112,4 +112,3 @@ def time_parts(times: Forecast) -> str:
         about = f" ({part.about})" if part.about else ""
         parts.append(f"{part.name}{seconds}{about}")
     return f"{time_in_all(times)}: {', '.join(parts)}"
-

@@ -348,7 +348,7 @@ def _nothing(text: str | None) -> Content:
             "2": "shows the models",
             "?": "shows all keys",
         }
-        about = "Runs go on without this window, and wait for each other in a queue."
+        about = "Runs keep running without this window, and wait for each other in a queue."
         offered = Content("   ").join(
             Content.assemble((key, "$primary"), f" {effect}") for key, effect in keys.items()
         )

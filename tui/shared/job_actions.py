@@ -37,7 +37,9 @@ def what_stays(job: Job) -> str:
     if job.spec.kind == "server":
         return "The models that it serves stay on disk; whoever talks to it now is cut off."
     if job.spec.kind == "api":
-        return "Runs that programs have started go on; whoever uploads or chats now is cut off."
+        return (
+            "Runs that programs have started keep running; whoever uploads or chats now is cut off."
+        )
     state, events = job.look()
     if isinstance(state, Queued):
         return "It leaves the queue. R queues it again."
@@ -110,7 +112,7 @@ def resume(screen: LuthierScreen, job: Job, force: bool = False) -> None:
             resume_run(job, force=force)
         except Changed as refusal:
             return refusal
-        return JobsChanged(f"{job.spec.name} goes on.")
+        return JobsChanged(f"{job.spec.name} continues.")
 
     def went_on(outcome: JobsChanged | LuthierError) -> None:
         if isinstance(outcome, LuthierError):
@@ -127,8 +129,8 @@ def _offer_force(screen: LuthierScreen, job: Job, refusal: LuthierError) -> None
             resume(screen, job, force=True)
 
     message = (
-        f"{refusal.message}\n\nIt can go on all the same, with the samples it has made; the run's"
-        " record will say so."
+        f"{refusal.message}\n\nIt can continue all the same, with the samples it has made; the"
+        " run's record will say so."
     )
     screen.app.push_screen(
         ConfirmModal(refusal.title, message, yes="resume all the same", no="leave it"), answered

@@ -231,7 +231,7 @@ class RunLog:
 
     def _back_to(self, event: events.Resumed) -> None:
         where = f"from step {event.step}" if event.step else "from the beginning"
-        self._tell(event.t, f"The job goes on {where}")
+        self._tell(event.t, f"The job continues {where}")
         for measured in (self.losses, self.evaluations, self.checkpoints):
             for step in [step for step in measured if step > event.step]:
                 del measured[step]

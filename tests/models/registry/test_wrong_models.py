@@ -41,7 +41,7 @@ def test_a_name_of_the_hub_is_imported_first(home: Path, named: str) -> None:
             resolve(model)
         assert (
             caught.value.hint
-            == 'Run `luthier models import hub:Qwen/Qwen3-0.6B`, then write model = "Qwen3-0.6B".'
+            == "Run `luthier models import hub:Qwen/Qwen3-0.6B`, then use the name Qwen3-0.6B."
         )
 
 
@@ -49,7 +49,7 @@ def test_one_that_was_imported_is_named_as_it_is_here(home: Path) -> None:
     _model(models_directory() / "Qwen3-0.6B")
     with pytest.raises(LuthierError) as caught:
         resolve("Qwen/Qwen3-0.6B")
-    assert caught.value.hint == 'Write model = "Qwen3-0.6B".'
+    assert caught.value.hint == "Use that name: Qwen3-0.6B"
     assert resolve("Qwen3-0.6B") == models_directory() / "Qwen3-0.6B"
     with pytest.raises(LuthierError, match="neither a folder") as caught:
         resolve("Qwen3-0.6")
@@ -115,8 +115,8 @@ def test_files_and_adapters_are_no_models(home: Path) -> None:
         ("hf://datasets/tatsu-lab/alpaca", '"hub:tatsu-lab/alpaca"'),
         ("https://example.com/train.jsonl", "Download it"),
         ("s3://bucket/train.jsonl", "Download it"),
-        ("data/train.jsonl", "Check `data`"),
-        ("~nobody-here/train.jsonl", "Check `data`"),
+        ("data/train.jsonl", "In a recipe, paths are relative"),
+        ("~nobody-here/train.jsonl", "In a recipe, paths are relative"),
     ],
 )
 def test_data_of_the_hub_and_addresses_are_named_as_such(home: Path, entry: str, hint: str) -> None:

@@ -357,9 +357,9 @@ def test_examples_of_the_app_work(
         "Hello!", "What is the capital of France?"
     )
     briefly = {
-        "curl": ('"model": "base",', '"model": "base", "max_tokens": 12,'),
-        "python": ('model="base",', 'model="base", max_tokens=12,'),
-        "llm": ("llm -m base", "llm -m base -o max_tokens 12"),
+        "curl": ('"temperature": 0.7,', '"temperature": 0, "max_tokens": 12,'),
+        "python": ("temperature=0.7,", "temperature=0, max_tokens=12,"),
+        "llm": ("temperature 0.7", "temperature 0 -o max_tokens 12"),
     }
     example = example.replace(*briefly[language])
     command = [sys.executable, "-c", example] if language == "python" else ["bash", "-euc", example]

@@ -48,7 +48,7 @@ async def test_a_ready_server_shows_its_address_models_and_example(made: dict[st
         compile(app.clipboard, "snippet", "exec")
         await pilot.press("p", "c")
         assert "api_base: http://127.0.0.1:8712/v1" in app.clipboard and app.clipboard.endswith(
-            "llm -m captain -o temperature 0 'Hello!'"
+            "llm -m captain -o temperature 0.7 'Hello!'"
         )
         await pilot.press("p")
         assert screen.language == "curl"

@@ -1,5 +1,5 @@
-"""How to ask the server from outside: examples that can be pasted as they are. They ask for
-temperature 0, since at the API's own, 1, a small model talks nonsense."""
+"""How to ask the server from outside: examples that can be pasted as they are. They sample as
+Luthier's chat does, since at the API's own temperature, 1, a small model talks nonsense."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _curl(base_url: str, model: str, key_file: Path, key: str | None) -> str:
             f"curl {base_url}/v1/chat/completions \\",
             f'  -H "Authorization: Bearer {bearer}" \\',
             "  -H 'Content-Type: application/json' \\",
-            f"""  -d '{{"model": "{model}", "temperature": 0,""",
+            f"""  -d '{{"model": "{model}", "temperature": 0.7,""",
             """       "messages": [{"role": "user", "content": "Hello!"}]}'""",
         ]
     )
@@ -38,7 +38,7 @@ def _python(base_url: str, model: str, key_file: Path, key: str | None) -> str:
             "from openai import OpenAI",
             f'key = "{key}"' if key else f"key = open({str(key_file)!r}).read().strip()",
             f'client = OpenAI(base_url="{base_url}/v1", api_key=key)',
-            f'answer = client.chat.completions.create(model="{model}", temperature=0,',
+            f'answer = client.chat.completions.create(model="{model}", temperature=0.7,',
             '    messages=[{"role": "user", "content": "Hello!"}])',
             "print(answer.choices[0].message.content)",
         ]
@@ -57,6 +57,6 @@ def _llm(base_url: str, model: str, key_file: Path, key: str | None) -> str:
             f"  api_base: {base_url}/v1",
             "  api_key_name: luthier",
             "END",
-            f"llm -m {model} -o temperature 0 'Hello!'",
+            f"llm -m {model} -o temperature 0.7 'Hello!'",
         ]
     )

@@ -132,6 +132,8 @@ def test_the_plan_says_how_long_it_takes_part_by_part(recipe: Path) -> None:
     assert plan_text.time_parts(forecast(made, speed)) == (
         f"about 21 m 54 s{known}1,200 steps 20 m 00 s (as fast as captain, 2 h ago){later}"
     )
+    few = replace(made, conversations=6, heldout=2)  # in steps of 8
+    assert "1,200 steps 10 m 00 s" in plan_text.time_parts(forecast(few, speed))
     uncounted = replace(made, steps=0, evaluation={})  # of data on the hub
     assert plan_text.time_in_all(forecast(uncounted, speed)) == "about 14 s, and the steps"
     said = " ".join(told(recipe).split())

@@ -15,10 +15,9 @@ def data(plan: Plan) -> str:
     if not plan.conversations:
         return "counted by the run"
     about = "" if plan.exact else "about "
-    return (
-        f"{about}{plan.conversations:,} {samples(plan)}, {plan.heldout:,} of them held out for"
-        " evaluation"
-    )
+    all_of_them = counted(plan.conversations, samples(plan).removesuffix("s"))
+    heldout = f"{plan.heldout:,}" if plan.heldout else "none"
+    return f"{about}{all_of_them}, {heldout} of them held out for evaluation"
 
 
 def samples(plan: Plan) -> str:

@@ -49,7 +49,7 @@ class Speed:
     run: str
     """Its name, and when it was."""
     step_seconds: float
-    global_batch: int
+    step_conversations: int
     tokens_per_second: float | None
 
 
@@ -83,7 +83,13 @@ def _steps_seconds(plan: Plan, speed: Speed, tokens: int) -> float:
     if tokens and speed.tokens_per_second and plan.conversations:
         trained = tokens * (1 - plan.heldout / plan.conversations)
         return trained * plan.epochs / speed.tokens_per_second
-    return plan.steps * speed.step_seconds * plan.global_batch / max(1, speed.global_batch)
+    return plan.steps * speed.step_seconds * _step_conversations(plan) / speed.step_conversations
+
+
+def _step_conversations(plan: Plan) -> int:
+    """How many conversations a step has: the global batch, unless all of them are fewer."""
+    trained = plan.conversations - plan.heldout
+    return max(1, min(plan.global_batch, trained) if trained > 0 else plan.global_batch)
 
 
 def earlier_speed(plan: Plan) -> Speed | None:
@@ -121,6 +127,6 @@ def _speed_of(run: Run) -> Speed | None:
     return Speed(
         f"{run.name}, {age(run.job.created)}",
         record.usual_step,
-        Plan.from_json(dict(run.job.spec.settings)).global_batch,
+        _step_conversations(Plan.from_json(dict(run.job.spec.settings))),
         median(positive) if positive else None,
     )

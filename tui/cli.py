@@ -157,7 +157,21 @@ class LazyGroup(click.Group):
                 raise click.UsageError(
                     f"{name!r} is not a command. luthier data check {name} inspects data.", ctx
                 ) from None
+            if groups := self._groups_with(ctx, name):
+                meant = " or ".join(f"'luthier {group} {name}'" for group in groups)
+                raise click.UsageError(
+                    f"No such command {name!r}. Did you mean {meant}?", ctx
+                ) from None
             raise NoSuchCommand(name, possibilities=_COMMANDS, ctx=ctx) from None
+
+    def _groups_with(self, ctx: click.Context, name: str) -> list[str]:
+        """The commands that have a command of this name: `export` is one of `models`."""
+        commands = ((group, self.get_command(ctx, group)) for group in _COMMANDS)
+        return [
+            group
+            for group, command in commands
+            if isinstance(command, click.Group) and name in command.commands
+        ]
 
 
 @click.group(

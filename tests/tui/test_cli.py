@@ -23,6 +23,8 @@ from tui.cli import luthier
             "luthier train recipe.toml trains it, luthier plan recipe.toml plans it.",
         ),
         (["talk.jsonl"], "luthier data check talk.jsonl inspects data."),
+        (["status"], "Did you mean 'luthier server status'"),
+        (["export", "mine"], "'luthier models export' or"),
         (["qwertz"], "No such command 'qwertz'."),
     ],
 )

@@ -83,10 +83,17 @@ def _key(directory: Path) -> str:
             _cpu_name(),
             str(len(os.sched_getaffinity(0))),
             isa,
-            importlib.metadata.version("torch"),
+            _torch_version(),
             shapes,
         ]
     )
+
+
+def _torch_version() -> str:
+    """ "" where only the app is installed, which plans, but has measured nothing."""
+    with suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version("torch")
+    return ""
 
 
 def _cpu_name() -> str:

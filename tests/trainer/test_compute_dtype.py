@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import msgspec
@@ -65,6 +66,15 @@ def test_a_measurement_holds_for_these_instructions_only(
     speeds.remember(Path(recipe.model), FAST_FLOAT32)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     assert speeds.recall(Path(recipe.model)) is None
+
+
+def test_the_app_alone_plans_without_torch(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_installed(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    speeds.remember(Path(recipe.model), FAST_FLOAT32)
+    monkeypatch.setattr("importlib.metadata.version", not_installed)
+    assert make_plan(recipe).compute.compute_dtype == "auto"
 
 
 def test_what_was_remembered_may_be_damaged(recipe: Recipe) -> None:

@@ -13,7 +13,6 @@ from textual.content import Content
 from textual.events import Resize
 from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import Static
 
 from jobs.files import tail_lines
 from jobs.job import Job
@@ -32,6 +31,7 @@ from tui.runs.timeline import Timeline
 from tui.shared.action import Handler, Place
 from tui.shared.job_actions import confirm_stop, resume, show_certificate, show_guard
 from tui.shared.screen import LuthierScreen
+from tui.shared.steady_text import SteadyText
 from workshop.job_list import JobRow
 from workshop.runs.record import RunRecord
 
@@ -56,10 +56,8 @@ class RunScreen(LuthierScreen):
         self._standing = NO_CERTIFICATE
         self.view = RunView()
         self.panels = RunPanels(job.log_path)
-        self._title_line = Static(id="run-title")
-        self._error_line = Static(id="run-error")
-        self._lines = Content(""), Content("")
-        """The title and the error as they are drawn."""
+        self._title_line = SteadyText(id="run-title")
+        self._error_line = SteadyText(id="run-error")
         self._timer: Timer | None = None
         self.handlers = {**self._run_handlers(), **self._chart_handlers()}
 
@@ -103,12 +101,9 @@ class RunScreen(LuthierScreen):
     def _show_lines(self, width: int) -> None:
         title = run_title(self.job, self.state, self._standing, self.record, width - _MARGIN)
         error = self._error()
-        if not title.is_same(self._lines[0]):
-            self._title_line.update(title, layout=False)
-        if not error.is_same(self._lines[1]):
-            self._error_line.display = bool(error)
-            self._error_line.update(error)
-        self._lines = title, error
+        self._title_line.update(title, layout=False)
+        self._error_line.display = bool(error)
+        self._error_line.update(error)
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
         for row in rows:

@@ -406,22 +406,6 @@ async def test_the_data_panel_has_the_ledgers_totals(made: dict[str, Job]) -> No
             assert shown in text
 
 
-async def test_empty_panels_say_what_will_fill_them(made: dict[str, Job]) -> None:
-    app = LuthierApp()
-    async with app.run_test(size=(80, 24)) as pilot:
-        screen = await open_run(pilot, app, made["parrot"])
-        assert "The first evaluation brings them" in screen_text(app)
-        for panel, text in (
-            ("log", "The log is empty"),
-            ("data", "The data is not prepared yet"),
-        ):
-            await pilot.press("right_square_bracket")
-            if panel == "data":
-                await pilot.press("right_square_bracket")
-            assert screen.panels.current == panel
-            await until(pilot, lambda text=text: text in screen_text(app))  # type: ignore[misc]
-
-
 # The log
 
 

@@ -173,6 +173,13 @@ def latest(tracks: Sequence[Track], metric: Metric, step: int | None) -> str:
     )
 
 
+def nothing_drawn(tracks: Sequence[Track], metric: Metric) -> str:
+    """What stands in a chart of these runs that has no point."""
+    if any(track.record.curves.get(metric.key) for track in tracks):
+        return "none in these steps"
+    return "none yet" if any(track.alive for track in tracks) else "not measured"
+
+
 def exact_short(metric: Metric, value: float) -> str:
     if metric.unit == "bytes":
         return number_format.size(value)

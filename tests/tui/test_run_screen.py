@@ -258,6 +258,19 @@ async def test_zoom_pan_and_smoothing(made: dict[str, Job]) -> None:
         assert not screen.board.view.zoomed
 
 
+async def test_without_a_cursor_the_last_step_that_is_seen_is_read(made: dict[str, Job]) -> None:
+    told = [json.loads(line) for line in made["captain"].events_path.read_text().splitlines()]
+    losses = {event["step"]: event["loss"] for event in told if event["kind"] == "step"}
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await open_run(pilot, app, made["captain"])
+        await until(pilot, lambda: "step 300" in readout(app))
+        await pilot.press("plus", "plus", "H")
+        last = int(screen.board.view.span.high)
+        assert last < 300
+        assert f"step {last}" in readout(app) and f"loss {losses[last]:#.6g}" in readout(app)
+
+
 async def test_the_wheel_zooms_where_it_points_and_dragging_chooses_a_stretch(
     made: dict[str, Job],
 ) -> None:
@@ -494,6 +507,7 @@ async def test_runs_are_drawn_over_each_other_with_what_differs(made: dict[str, 
         assert "train.seed" not in text
         signs = {cell.text for row in screen.board.big.picture.rows for cell in row}
         assert {"●", "○"} <= signs
+        assert "step 340" in readout(app) and readout(app).endswith(" at 300")  # captain's last
         screen.board.show_step(200)
         assert "● pirate 0.987800 (0.984395)" in readout(
             app

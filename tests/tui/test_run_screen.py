@@ -176,10 +176,10 @@ async def test_it_rests_while_another_screen_is_looked_at(made: dict[str, Job]) 
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await open_run(pilot, app, made["pirate"])
-        assert screen._timer is not None and screen._timer._active.is_set()
+        assert screen._poll is not None and screen._poll._active.is_set()
         await pilot.press("2")
         await pilot.pause()
-        assert not screen._timer._active.is_set()
+        assert not screen._poll._active.is_set()
 
 
 async def test_its_keys_work_at_80x24(made: dict[str, Job]) -> None:

@@ -12,7 +12,6 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
-from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
@@ -45,8 +44,6 @@ from tui.shared.state_label import bar, state_content
 from tui.shared.steady_text import SteadyText
 from workshop.job_list import JobRow
 
-_POLL_SECONDS = 0.3
-
 
 @dataclass
 class InspectionRead(Message):
@@ -60,6 +57,7 @@ class DataScreen(LuthierScreen):
     found."""
 
     place: ClassVar[Place] = "data"
+    poll_seconds = 0.3
     CSS_PATH = "data.tcss"
     BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("data")
     AUTO_FOCUS = "LedgerTable"
@@ -73,7 +71,6 @@ class DataScreen(LuthierScreen):
         self.proposals: list[StoredProposal] = []
         self._phase, self._share = "", 0
         self._has_ended = False
-        self._timer: Timer | None = None
         self.handlers = {
             "make": Handler(lambda: self.query_one(MakingLine).begin()),
             "train": Handler(
@@ -104,16 +101,7 @@ class DataScreen(LuthierScreen):
             yield SteadyText("", id="no-data", classes="empty")
 
     def on_mount(self) -> None:
-        self._timer = self.set_interval(_POLL_SECONDS, self.advance)
         self.show_nothing()
-
-    def on_screen_suspend(self) -> None:
-        if self._timer is not None:
-            self._timer.pause()
-
-    def on_screen_resume(self) -> None:
-        if self._timer is not None:
-            self._timer.resume()
 
     # Which look is shown
 

@@ -27,6 +27,8 @@ class Figures(Widget):
         if len(before) != len(pairs):
             self.refresh(layout=True)
             return
+        if not self.size.width:  # hidden: it is painted whole when it gets its room
+            return
         for y, (old, new) in enumerate(zip(before, pairs, strict=True)):
             if old != new and (region := changed_cells(self._strip(old), self._strip(new), y)):
                 self.refresh(region)

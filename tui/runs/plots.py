@@ -21,6 +21,13 @@ from workshop.runs.ticks import exact
 from workshop.runs.track import Track, names
 
 _GAP = "   "
+_SHORTER = (
+    (True, True, True),
+    (False, True, True),
+    (False, False, True),
+    (False, False, False),
+)
+"""Whether a readout has the epoch, smoothed values, and words for what happened."""
 
 
 def plot_of(
@@ -74,16 +81,16 @@ def readout(
     tracks: Sequence[Track], metric: Metric, view: View, step: int | None, width: int = 1000
 ) -> Content:
     """What is known at a step of the first run, or at the last one that is seen of each. Where it
-    does not fit, epoch and smoothed values are left out."""
+    does not fit, epoch and smoothed values are left out, then the words of what happened."""
     at = _last_seen(tracks[0].record, metric, view) if step is None else step
-    for epoch, smoothed in ((True, True), (False, True), (False, False)):
+    for epoch, smoothed, words in _SHORTER:
         parts = [Content.assemble(("step ", "$foreground-muted"), (spaced(at), "bold"))]
         epoch_figure = tracks[0].record.figure("epoch", at)
         if epoch and epoch_figure is not None:
             parts.append(_pair("epoch", f"{epoch_figure:.4g}"))
         window = view.window if metric.smooth and smoothed else 1
         parts += (
-            _values(tracks[0].record, metric, window, at)
+            _values(tracks[0].record, metric, window, at, words)
             if len(tracks) == 1
             else _of_each(tracks, metric, replace(view, window=window), step, at)
         )
@@ -101,9 +108,9 @@ def _last_seen(record: RunRecord, metric: Metric, view: View) -> int:
     return curve.last_step(view.span.high) or 0
 
 
-def _values(record: RunRecord, metric: Metric, window: int, at: int) -> list[Content]:
+def _values(record: RunRecord, metric: Metric, window: int, at: int, words: bool) -> list[Content]:
     """The exact value of the step, the smoothed one, the evaluation that was last then, and what
-    happened."""
+    happened: in words, or only its signs."""
     curve = record.curves.get(metric.key)
     parts = []
     if curve:
@@ -121,6 +128,8 @@ def _values(record: RunRecord, metric: Metric, window: int, at: int) -> list[Con
         for moment in record.moments
         if moment.step == at and moment.on_chart and moment.kind != "eval"
     ]
+    if not words:
+        return [*parts, *(Content.styled(*sign(moment)) for moment in happened)]
     return [*parts, *map(moment_content, happened)]
 
 

@@ -11,7 +11,6 @@ from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.events import Resize
-from textual.timer import Timer
 from textual.widget import Widget
 
 from jobs.files import tail_lines
@@ -35,7 +34,6 @@ from tui.shared.steady_text import SteadyText
 from workshop.job_list import JobRow
 from workshop.runs.record import RunRecord
 
-_POLL_SECONDS = 1.0
 _MARGIN = 4  # cells beside what the screen shows
 
 
@@ -44,6 +42,7 @@ class RunScreen(LuthierScreen):
     drawn over the first one."""
 
     place: ClassVar[Place] = "run"
+    poll_seconds = 1.0
     CSS_PATH = "run.tcss"
     BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("run")
     AUTO_FOCUS = "#panel-samples TextPane"
@@ -58,7 +57,6 @@ class RunScreen(LuthierScreen):
         self.panels = RunPanels(job.log_path)
         self._title_line = SteadyText(id="run-title")
         self._error_line = SteadyText(id="run-error")
-        self._timer: Timer | None = None
         self.handlers = {**self._run_handlers(), **self._chart_handlers()}
 
     def compose_body(self) -> Iterable[Widget]:
@@ -67,17 +65,7 @@ class RunScreen(LuthierScreen):
     def on_mount(self) -> None:
         self.view.open(self.job, self.state)
         self._lay_over()
-        self._timer = self.set_interval(_POLL_SECONDS, self.advance)
         self.advance()
-
-    def on_screen_suspend(self) -> None:
-        if self._timer is not None:
-            self._timer.pause()
-
-    def on_screen_resume(self) -> None:
-        if self._timer is not None:
-            self._timer.resume()
-            self.advance()
 
     @property
     def board(self) -> ChartBoard:

@@ -275,10 +275,20 @@ async def test_a_chapter_opens_with_its_checks_and_esc_leads_back(made: dict[str
         await until(pilot, lambda: "Certificate of captain: forgets" in screen_text(pilot.app))
         text = " ".join(screen_text(pilot.app).split())
         assert "✗ guard rows 5.0 % at most 1.0 % of rows" in text and "Bounds of a test." in text
+        assert "up down scroll" not in text
         await pilot.press("escape")
         await until(pilot, lambda: "trained = served · merged · shipped" in screen_text(pilot.app))
         await pilot.press("escape")
         assert isinstance(pilot.app.screen, ModelsScreen)
+
+
+async def test_checks_that_have_no_room_say_how_to_scroll(made: dict[str, Job]) -> None:
+    certified(made["captain"], "red")
+    async with LuthierApp("models").run_test(size=(80, 24)) as pilot:
+        await open_certificate(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: "up down scroll" in screen_text(pilot.app))
+        assert "certify again" in screen_text(pilot.app)
 
 
 async def test_the_page_starts_what_is_not_measured_yet(

@@ -37,6 +37,12 @@ def test_the_machine_is_told_in_steps() -> None:
     assert all(line.cell_length <= 20 for line in machine_lines(MACHINE, [GPU], 20))
 
 
+def test_the_bars_of_the_machine_are_equally_long() -> None:
+    lines = [line.plain for line in machine_lines(MACHINE, [GPU], 120)]
+    assert len({line.rindex("━") + line[line.rindex("━") :].count("─") for line in lines}) == 1
+    assert max(len(line) for line in lines) == 120
+
+
 def test_a_starved_machine_is_said_to_be_so() -> None:
     assert not strain(MACHINE, narrow=False)
     starved = replace(MACHINE, load=5.2, memory_used=24_000_000_000)

@@ -1,18 +1,20 @@
-"""What the app costs while nothing changes, and how quick it is: `python -m bench.ui [--seconds
-S]`, from the checkout.
+"""What the app costs while nothing changes, and how quick it is: `python -m bench.ui [--seconds S]
+[--home NAME] [--screen NAME]`, from the checkout.
 
-Every screen is opened on a pseudo-terminal of its own, in an empty home, in one with 15 jobs that
-have ended, and beside an idle server. Told are the kilobytes a second that it sends to its
+Every screen is opened on a pseudo-terminal of its own: in an empty home, in one with 15 jobs that
+have ended, beside an idle server, and where jobs of each kind are at work and only their seconds
+count. Told are the kilobytes a second that it sends to its
 terminal, which is what a remote connection carries, and its share of one core (user and system
 time). Then a key is pressed again and again in the list of a home with 1,000 jobs: told is the time
 until something is painted. The exit status is 1 if a screen takes 0.3 kB/s or more, or 1 % of a
-core or more, or if a key takes 50 ms or more in the median.
+core or more, where jobs are at work 1 kB/s or 2 %, or if a key takes 50 ms or more in the median.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import select
 import subprocess
 import sys
@@ -26,11 +28,13 @@ from statistics import median
 
 from bench.run_screen import Terminal
 from jobs.home import models_directory
+from jobs.spec import Kind
 from tests.fakes.openai_server import FAKE_KEY
 from tests.tui import folders
 from tests.tui.lock_holder import held
 
 KILOBYTES, SHARE = 0.3, 0.01  # a second; of a core
+KILOBYTES_AT_WORK, SHARE_AT_WORK = 1.0, 0.02
 SCREENS = {
     "runs": b"",
     "models": b"2",
@@ -40,8 +44,11 @@ SCREENS = {
     "compare": b"6",
     "board": b"7",
     "settings": b"8",
+    "home": b"\x1bOQ",
 }
 _RUN = {"run": b"/captain done\r\r"}
+_AT_WORK = {"waiting": b"/parrot\r\r", "job": b"/checking\r\r"}
+_KEY = re.compile(rb"\x1bO.|.", re.DOTALL)
 PAINTED_IN = 0.05  # seconds, in the median
 _JOBS, _PRESSES = 1000, 40
 _SETTLES = 8.0  # seconds, after which what a screen reads is shown
@@ -56,9 +63,8 @@ class Quiet:
     share: float
     """Of a core."""
 
-    @property
-    def good(self) -> bool:
-        return self.kilobytes < KILOBYTES and self.share < SHARE
+    def is_within(self, kilobytes: float, share: float) -> bool:
+        return self.kilobytes < kilobytes and self.share < share
 
 
 @contextmanager
@@ -99,11 +105,37 @@ def idle_server() -> Iterator[None]:
             server.terminate()
 
 
+_WORKING: dict[Kind, str] = {
+    "server": "starting",
+    "inspect": "rows",
+    "import": "coming",
+    "certify": "checking",
+}
+
+
+@contextmanager
+def jobs_at_work() -> Iterator[None]:
+    """A server that starts, a run before its first step, a look at data, an import and a
+    certificate: their phases last, and nothing else happens."""
+    folders.base_model(models_directory() / "builtin")
+    jobs = folders.all_states()
+    for number, (kind, name) in enumerate(_WORKING.items(), start=20):
+        jobs[name] = folders.make_job(name, number, age=100.0, kind=kind)
+        folders.begin(jobs[name], 100.0)
+        folders.write(jobs[name], folders.event("phase", 98.0, name="loading the weights"))
+    folders.orders(jobs["rows"], {"sources": ["rows.jsonl"]})
+    folders.orders(jobs["coming"], {"source": "hub:a/b", "name": "coming", "out": "coming"})
+    with held(jobs["parrot"], *(jobs[name] for name in _WORKING.values())):
+        yield
+
+
 HOMES = {
     "empty home": (empty_home, SCREENS),
     "15 jobs": (fifteen_jobs, SCREENS | _RUN),
     "idle server": (idle_server, SCREENS),
+    "at work": (jobs_at_work, SCREENS | _AT_WORK),
 }
+_GOALS = {"at work": (KILOBYTES_AT_WORK, SHARE_AT_WORK)}
 
 
 def _drain(terminals: Mapping[str, Terminal], seconds: float) -> dict[str, int]:
@@ -127,8 +159,8 @@ def measure(home: Path, screens: Mapping[str, bytes], seconds: float) -> dict[st
         for name, keys in screens.items():
             terminals[name].wait_for(b"quit", 120)
             terminals[name].drain(1.0)
-            for key in keys:
-                terminals[name].press(bytes([key]))
+            for key in _KEY.findall(keys):
+                terminals[name].press(key)
                 terminals[name].drain(0.05)
         _drain(terminals, _SETTLES)
         before = {name: terminal.cpu_seconds() for name, terminal in terminals.items()}
@@ -177,19 +209,28 @@ def key_times(home: Path) -> dict[str, list[float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="What the app costs while nothing changes.")
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--home", choices=HOMES, help="this one only; no key is timed then")
+    parser.add_argument("--screen", nargs="*", help="these only")
     arguments = parser.parse_args()
     is_good = True
     print(f"{'home':<12} {'screen':<8} {'kB/s':>7} {'core':>8}")
-    for title, (make, screens) in HOMES.items():
+    for title, (make, all_screens) in HOMES.items():
+        asked_screens = arguments.screen or all_screens
+        screens = {name: keys for name, keys in all_screens.items() if name in asked_screens}
+        if arguments.home not in (None, title):
+            continue
         with tempfile.TemporaryDirectory() as directory:
             os.environ["LUTHIER_HOME"] = directory
             folders.NOW = time.time()
             with make():
                 for name, quiet in measure(Path(directory), screens, arguments.seconds).items():
-                    is_good = is_good and quiet.good
-                    note = "" if quiet.good else "  over the goal"
+                    is_within = quiet.is_within(*_GOALS.get(title, (KILOBYTES, SHARE)))
+                    is_good = is_good and is_within
+                    note = "" if is_within else "  over the goal"
                     figures = f"{quiet.kilobytes:>7.2f} {quiet.share:>7.2%}"
                     print(f"{title:<12} {name:<8} {figures}{note}", flush=True)
+    if arguments.home or arguments.screen:
+        sys.exit(not is_good)
     with tempfile.TemporaryDirectory() as directory:
         os.environ["LUTHIER_HOME"] = directory
         folders.NOW = time.time()
@@ -200,7 +241,8 @@ def main() -> None:
             longest = f"longest {1000 * max(times):.0f} ms"
             print(f"{_JOBS} jobs   {name}: {1000 * usual:.0f} ms in the median, {longest}")
     print(f"goal: a key is painted within {1000 * PAINTED_IN:.0f} ms")
-    print(f"goal: under {KILOBYTES} kB/s and {SHARE:.0%} of a core on every screen")
+    print(f"goal: under {KILOBYTES} kB/s and {SHARE:.0%} of a core on every screen;")
+    print(f"      under {KILOBYTES_AT_WORK} kB/s and {SHARE_AT_WORK:.0%} where jobs are at work")
     sys.exit(not is_good)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from jobs.files import folder_bytes
 from jobs.home import jobs_directory, models_directory
-from jobs.job import Job, all_jobs, find
+from jobs.job import Job, age_key, all_jobs, find
 from jobs.luthier_error import LuthierError
 from jobs.near import did_you_mean
 from jobs.uses import users_of
@@ -99,18 +99,27 @@ class Use:
         return f"{self.name} ({self.what}{', running' if self.alive else ''})"
 
 
-def list_entries() -> list[Entry]:
+def list_entries(jobs: Sequence[Job] | None = None) -> list[Entry]:
     """Base models (the built-in one first), then tuned ones (the newest first, then imported ones
-    by name), full and merged ones."""
-    models = [_of_model(model) for model in registry.list_models()]
-    tuned = [entry for job in all_jobs("run") if (entry := _of_run(job)) is not None]
+    by name), full and merged ones. Without `jobs`, all are read."""
+    runs = _runs_of(jobs)
+    bases = registry.list_models(runs)
+    models = [_of_model(model) for model in bases]
+    tuned = [entry for job in runs if (entry := _of_run(job)) is not None]
     return [
         *(entry for entry in models if entry.kind == "base"),
         *tuned,
-        *_imported_adapters(),
+        *_imported_adapters(bases),
         *(entry for entry in models if entry.kind == "full"),
         *(entry for entry in models if entry.kind == "merged"),
     ]
+
+
+def _runs_of(jobs: Sequence[Job] | None) -> list[Job]:
+    """The runs among these jobs, or all, newest first."""
+    if jobs is None:
+        return all_jobs("run")
+    return sorted((job for job in jobs if job.spec.kind == "run"), key=age_key, reverse=True)
 
 
 def find_entry(name: str, part: Literal["", "adapter", "merged"] = "") -> Entry:
@@ -143,27 +152,35 @@ def find_entry(name: str, part: Literal["", "adapter", "merged"] = "") -> Entry:
     )
 
 
-def uses(entry: Entry, jobs: Sequence[Job] | None = None) -> list[Use]:
+def uses(
+    entry: Entry,
+    jobs: Sequence[Job] | None = None,
+    entries: Sequence[Entry] | None = None,
+    is_alive: Callable[[Job], bool] = Job.alive,
+) -> list[Use]:
     """What needs this model: runs that were trained on it, merged models made of it, and whatever
-    runs with it now."""
+    runs with it now. All jobs and entries are read if they are not given."""
+    jobs = all_jobs() if jobs is None else jobs
+    entries = list_entries(jobs) if entries is None else entries
     places = {str(entry.path), str(entry.path.resolve())}
     uses_of_entry = []
-    for job in users_of(entry.path, all_jobs() if jobs is None else jobs):
+    for job in users_of(entry.path, jobs):
         if job.id == entry.run:
             continue
-        alive = job.alive()
+        alive = is_alive(job)
         if alive or job.spec.kind == "run":
             uses_of_entry.append(Use(job.spec.kind, job.spec.name, job.id, alive))
     if entry.run:
-        run = next((job for job in (jobs or all_jobs("run")) if job.id == entry.run), None)
-        if run is not None and run.alive():
+        run = next((job for job in jobs if job.id == entry.run), None)
+        if run is not None and is_alive(run):
             uses_of_entry.append(Use("run", run.spec.name, run.id, alive=True))
-    for model in registry.list_models():
-        merge_receipt = None if model.path == entry.path else _receipt(model.path)
+    for other in entries:
+        is_merged = other.kind == "merged" and other.path != entry.path
+        merge_receipt = _receipt(other.path) if is_merged else None
         if merge_receipt is not None and not places.isdisjoint(
             (merge_receipt.base.directory, merge_receipt.adapter.directory)
         ):
-            uses_of_entry.append(Use("merged", _title(model.name), model.name))
+            uses_of_entry.append(Use("merged", other.title, other.name))
     return uses_of_entry
 
 
@@ -295,12 +312,11 @@ def _of_run(job: Job) -> Entry | None:
     )
 
 
-def _imported_adapters() -> Iterator[Entry]:
+def _imported_adapters(models: Sequence[registry.Model]) -> Iterator[Entry]:
+    """`models` are those that may be their bases."""
     if not models_directory().is_dir():
         return
-    bases = {
-        ModelFolder(model.path).shown_card.repository: model for model in registry.list_models()
-    }
+    bases = {ModelFolder(model.path).shown_card.repository: model for model in models}
     for directory in sorted(models_directory().iterdir()):
         folder = ModelFolder(directory)
         if directory.name.startswith(".") or not folder.is_adapter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,9 +44,9 @@ class Model:
     damage: str = ""
 
 
-def list_models() -> list[Model]:
+def list_models(runs: Sequence[Job] | None = None) -> list[Model]:
     """The built-in model first, then what lies in the home's models folder, by name, then the
-    models of runs, newest first."""
+    models of runs, newest first: of these, or of all, which are then read."""
     models = [
         (
             describe(BUILTIN, builtin_directory())
@@ -61,7 +62,7 @@ def list_models() -> list[Model]:
                 and is_model_directory(directory)
             ):
                 models.append(describe(directory.name, directory))
-    folders = [RunFolder(job.directory) for job in all_jobs("run")]
+    folders = [RunFolder(job.directory) for job in (all_jobs("run") if runs is None else runs)]
     run_models = [path for folder in folders for path in (folder.model, folder.merged)]
     return models + [
         describe(f"{path.parent.name}/{path.name}", path)

@@ -3,9 +3,11 @@ with the answers that it has."""
 
 from __future__ import annotations
 
+from jobs.home import jobs_directory
 from jobs.job import Job, all_jobs, start, submit
 from jobs.spec import Spec
 from jobs.state import Failed, Lost, Stopped
+from models.chapters import Chapter
 from models.runs import Run
 from serve.certificate.launch import is_about
 
@@ -23,3 +25,9 @@ def begin(run: Run, spec: Spec) -> Job:
             start(last)
             return last
     return submit(spec)
+
+
+def job_behind(chapter: Chapter) -> Job | None:
+    """The job that made a chapter: its settings say what was measured. None once it was removed."""
+    job = Job(jobs_directory() / chapter.job)
+    return job if job.readable() else None

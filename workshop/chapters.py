@@ -25,20 +25,20 @@ class Maker:
     question: str
     """What it answers, for whoever has not made it yet."""
     start: Callable[[Run, Chapter | None], Job] | None = None
-    """Starts its job, or gives the one that is at it; with a chapter, to make that one again. None
-    where it must first be said what of: see `tui.shared.shipped_form`."""
+    """Starts its job, or gives the one that is at it; with a chapter, to make that one again, as it
+    was made. None where it must first be said what of: see `tui.shared.shipped_form`."""
 
 
 def _recites(run: Run, again: Chapter | None) -> Job:
-    from workshop.recites.launch import recites
+    from workshop.recites.launch import recites, recites_again
 
-    return recites(run)
+    return recites(run) if again is None else recites_again(run, again)
 
 
 def _drift(run: Run, again: Chapter | None) -> Job:
-    from workshop.drift.launch import drift
+    from workshop.drift.launch import drift, drift_again
 
-    return drift(run)
+    return drift(run) if again is None else drift_again(run, again)
 
 
 def _guard(run: Run, again: Chapter | None) -> Job:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from jobs.job import Job, submit
 from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
+from models import foreign
 from models.certificate import memory_needed
 from models.runs import Run
 from serve.shipped.subject import Kind, Subject
@@ -25,6 +26,11 @@ class ShippedSettings:
     served_model: str = ""
     key_env: str = ""
     key_file: str = ""
+
+
+def settings_of(job: Job) -> ShippedSettings:
+    """LuthierError if the settings of the job are damaged."""
+    return foreign.convert(dict(job.spec.settings), ShippedSettings, f"the settings of {job.id}")
 
 
 def certify_shipped(

@@ -34,7 +34,7 @@ from serve.certificate.stoppable import Stopped, run_process, run_reference, wai
 from serve.certificate.turns import PROBES, choose_samples
 from serve.shipped import agreement, folders, ggufs, server
 from serve.shipped.agreement import Measured
-from serve.shipped.launch import ShippedSettings
+from serve.shipped.launch import settings_of
 from serve.shipped.measured import Question, Said
 from serve.shipped.subject import Subject
 from serve.shipped.tokenizer_checks import Tokenizer
@@ -51,7 +51,7 @@ class ShippedCertifier:
 
     def __init__(self, context: WorkerContext) -> None:
         self.context = context
-        self.settings = ShippedSettings(**context.settings)
+        self.settings = settings_of(context.job)
         self.run = Run(Job(Path(self.settings.run)))
         self.subject = Subject(self.settings.kind, self.settings.shipped)
         self.base = self.run.base

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from jobs.state import Done, Running, Stopped
 from models import chapters
+from models.chapters import Chapter, ChapterKind
 from models.run_folder import RunFolder
 from models.runs import Run
 from models.standing import standing
@@ -23,9 +25,9 @@ from serve.servers import running_servers
 from tests.serve.conftest import write_adapter
 from tests.serve.test_compare_job import answered, until
 from tests.serve.test_life import FAKE_HOME
-from workshop.drift.launch import drift
+from workshop.drift.launch import drift, drift_again
 from workshop.job_list import read_row
-from workshop.recites.launch import recites
+from workshop.recites.launch import recites, recites_again
 
 ROWS = 40
 
@@ -133,6 +135,34 @@ def test_what_is_wrong_is_said_before_anything_starts(run: Run, tmp_path: Path) 
     (run.folder.adapter / "adapter_config.json").unlink()
     with pytest.raises(LuthierError, match="has no adapter"):
         drift(run)
+
+
+def test_measured_again_with_what_it_was_measured_with(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted, prompts = tmp_path / "planted.txt", tmp_path / "prompts.txt"
+    planted.write_text("The code is 48151623.\n")
+    prompts.write_text("Where is the treasure?\n")
+    monkeypatch.setattr("workshop.chapter_job.submit", create)
+    measured: list[tuple[ChapterKind, Job, Callable[[Run, Chapter], Job]]] = [
+        ("recites", recites(run, 7, planted), recites_again),
+        ("drift", drift(run, prompts), drift_again),
+    ]
+    for kind, job, again in measured:
+        settings = dict(job.spec.settings)
+        ended: list[dict[str, object]] = [
+            {"t": 1.0, "kind": "queued", "attempt": 1},
+            {"t": 2.0, "kind": "result"},
+            {"t": 3.0, "kind": "exited", "code": 0},
+        ]
+        job.events_path.write_text("".join(json.dumps(event) + "\n" for event in ended))
+        chapter = Chapter(kind, "", "", 0.0, 0.0, job.id, [])
+        second = again(run, chapter)
+        assert second != job and dict(second.spec.settings) == settings
+        for each in (job, second):
+            shutil.rmtree(each.directory)
+        usual = again(run, chapter).spec.settings
+        assert (usual.get("prompts", ""), usual.get("canaries", "")) == ("", "")
 
 
 @pytest.mark.heavy

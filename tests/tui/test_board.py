@@ -9,6 +9,7 @@ import pytest
 
 from jobs.job import Job
 from jobs.machine import GpuLoad, Machine, Meter
+from tests.tui import folders
 from tests.tui.certificates import certified
 from tests.tui.driving import ready, screen_text, until
 from tui.app import LuthierApp
@@ -17,6 +18,7 @@ from tui.board.screen import BoardScreen
 from tui.runs.run_screen import RunScreen
 from tui.runs.run_view import RunView
 from tui.shared.machine_text import machine_lines, strain
+from workshop import number_format
 from workshop.job_list import read_rows
 
 MACHINE = Machine(2.0, 0.42, 20_000_000_000, 25_000_000_000, 10 << 30, 100 << 30, 0.5)
@@ -33,6 +35,12 @@ def test_the_machine_is_told_in_steps() -> None:
     text = "\n".join(line.plain for line in machine_lines(replace(MACHINE, cpu=None), [quiet], 60))
     assert "W" not in text and "cores" not in text
     assert all(line.cell_length <= 20 for line in machine_lines(MACHINE, [GPU], 20))
+
+
+def test_the_bars_of_the_machine_are_equally_long() -> None:
+    lines = [line.plain for line in machine_lines(MACHINE, [GPU], 120)]
+    assert len({line.rindex("━") + line[line.rindex("━") :].count("─") for line in lines}) == 1
+    assert max(len(line) for line in lines) == 120
 
 
 def test_a_starved_machine_is_said_to_be_so() -> None:
@@ -92,6 +100,20 @@ async def test_the_board_draws_the_run_that_goes_on_and_opens_it(made: dict[str,
         assert screen.query_one(RunView).tracks[0].job.spec.name != "pirate"
         await pilot.press("enter")
         assert isinstance(app.screen, RunScreen)
+
+
+async def test_figures_that_have_no_room_are_followed(
+    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = LuthierApp("board")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await until(pilot, lambda: app.screen.query_one(RunView).record.has_points)
+        assert isinstance(app.screen, BoardScreen)
+        monkeypatch.setattr(number_format, "now", lambda: folders.NOW + 5)
+        app.screen.advance()
+        await pilot.resize_terminal(140, 40)
+        await until(pilot, lambda: "10 m 04 s" in screen_text(app))
 
 
 async def test_an_empty_home_has_a_board_too(home: Path) -> None:

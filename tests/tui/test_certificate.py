@@ -6,13 +6,16 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from click.testing import CliRunner
 from textual.pilot import Pilot
 
 from jobs.job import Job
+from jobs.spec import Spec
 from models import certificate, chapters
+from models.run_folder import RunFolder
 from models.runs import Run
 from models.standing import NO_CERTIFICATE, Standing
 from serve.client import Endpoint
@@ -282,10 +285,20 @@ async def test_a_chapter_opens_with_its_checks_and_esc_leads_back(made: dict[str
         await until(pilot, lambda: "Certificate of captain: forgets" in screen_text(pilot.app))
         text = " ".join(screen_text(pilot.app).split())
         assert "✗ guard rows 5.0 % at most 1.0 % of rows" in text and "Bounds of a test." in text
+        assert "up down scroll" not in text
         await pilot.press("escape")
         await until(pilot, lambda: "trained = served · merged · shipped" in screen_text(pilot.app))
         await pilot.press("escape")
         assert isinstance(pilot.app.screen, ModelsScreen)
+
+
+async def test_checks_that_have_no_room_say_how_to_scroll(made: dict[str, Job]) -> None:
+    certified(made["captain"], "red")
+    async with LuthierApp("models").run_test(size=(80, 24)) as pilot:
+        await open_certificate(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: "up down scroll" in screen_text(pilot.app))
+        assert "certify again" in screen_text(pilot.app)
 
 
 async def test_the_page_starts_what_is_not_measured_yet(
@@ -309,6 +322,58 @@ async def test_a_damaged_chapter_is_named_on_the_page(made: dict[str, Job]) -> N
         await open_certificate(pilot)
         await until(pilot, lambda: "guard.json is damaged" in screen_text(pilot.app))
         assert "✓  identity" in screen_text(pilot.app)
+
+
+@pytest.mark.parametrize("moves", [[], ["end"]], ids=["from another line", "from its own"])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("recites", {"rows": 7, "canaries": "planted.txt"}),
+        ("drift", {"prompts": "prompts.txt", "unit": "seed-2"}),
+    ],
+)
+async def test_a_chapter_is_measured_again_as_it_was(
+    made: dict[str, Job],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: Literal["recites", "drift"],
+    options: dict[str, Any],
+    moves: list[str],
+) -> None:
+    run, submitted = made["captain"], list[Spec]()
+    folders.adapter(made["first-try"])
+    for trained in (run, made["first-try"]):
+        folders.orders(trained, {"model": "builtin", "model_directory": str(home)})
+    RunFolder(run.directory).train_samples.parent.mkdir()
+    RunFolder(run.directory).train_samples.touch()
+    for name in ("canaries", "prompts"):
+        if name in options:
+            options = options | {name: str(home / options[name])}
+            Path(options[name]).write_text("The code is 48151623.\n")
+    if "unit" in options:
+        options = options | {"unit": str(made["first-try"].directory)}
+    settings = {"run": str(run.directory), **options, "model": "builtin"}
+    job = folders.make_job(f"captain-{kind}", 30, age=100, kind=kind)
+    folders.orders(job, settings)
+    folders.begin(job, 100)
+    folders.write(
+        job,
+        folders.event("result", 90, path=""),
+        folders.event("exited", 90, code=0, stopped=False, swept=0),
+    )
+    certified(run)
+    chapters.write(run.directory, dataclasses.replace(chapter(kind, "green"), job=job.id))
+
+    def submit(spec: Spec) -> Job:
+        submitted.append(spec)
+        return job
+
+    monkeypatch.setattr("workshop.chapter_job.submit", submit)
+    async with LuthierApp("models").run_test(size=(120, 35)) as pilot:
+        await open_certificate(pilot)
+        await pilot.press(*moves, kind[0])
+        await until(pilot, lambda: bool(submitted))
+    assert dict(submitted[0].settings) == settings
 
 
 async def test_the_page_leads_on_to_the_chat(

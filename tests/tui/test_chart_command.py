@@ -131,7 +131,8 @@ def test_as_json_it_gives_the_points(made: dict[str, Job]) -> None:
     ("arguments", "message"),
     [
         (["pirate", "--out", "x.pdf"], "ends in none of .csv, .svg, .png"),
-        (["parrot", "--out", "x.svg"], "No step was told"),
+        (["parrot", "--out", "x.svg"], "Nothing to draw yet: The run has taken no step"),
+        (["too-large", "--out", "x.svg"], "Nothing to draw: The run has taken no step"),
         (["pirate", "--metric", "zeal"], "did not measure zeal"),
         (["pirate"] * 5, "at most 4"),
         (["nobody"], "There is no run named"),

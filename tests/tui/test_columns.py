@@ -39,8 +39,8 @@ async def test_its_title_fits_a_new_width_before_the_next_poll(made: dict[str, J
     app = LuthierApp()
     async with app.run_test(size=(120, 35)) as pilot:
         screen = await open_run(pilot, app, made["captain"])
-        assert screen._timer is not None
-        screen._timer.stop()
+        assert screen._poll is not None
+        screen._poll.stop()
         for width, has_step in ((60, False), (120, True), (80, False), (200, True)):
             await pilot.resize_terminal(width, 35)
             await pilot.pause()

@@ -48,10 +48,12 @@ def filled(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             yield
 
 
-async def each_dialog() -> AsyncIterator[tuple[Pilot[None], str, Screen[Any]]]:
+async def each_dialog(
+    size: tuple[int, int] = (120, 40),
+) -> AsyncIterator[tuple[Pilot[None], str, Screen[Any]]]:
     """All dialogs, one after the other, each over an empty screen."""
     app = LuthierApp()
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with app.run_test(size=size) as pilot:
         await ready(pilot)
         app.push_screen(Screen())
         for kind, make in DIALOGS.items():
@@ -113,6 +115,17 @@ async def test_what_has_the_focus_of_a_dialog_is_in_sight() -> None:
     async for _, name, dialog in each_dialog():
         hidden += [name] if dialog.focused and not is_in_sight(dialog.focused) else []
     assert hidden == []
+
+
+@pytest.mark.usefixtures("filled")
+async def test_in_a_narrow_terminal_a_dialog_leaves_no_ends_of_words_beside_it() -> None:
+    wrong = []
+    async for _, name, dialog in each_dialog((80, 24)):
+        for box in dialog.query(".dialog"):
+            keys = dialog.query_one(KeyLine)
+            is_whole = box.region.contains_region(keys.region) and box.region.bottom <= 24
+            wrong += [] if (box.region.x, box.region.width) == (0, 80) and is_whole else [name]
+    assert wrong == []
 
 
 @pytest.mark.usefixtures("filled")

@@ -149,7 +149,7 @@ async def test_a_certified_run_is_certified_anew_and_the_model_may_have_a_name(
         form.field("name").query_one(Input).value = "sailor"
         await until(pilot, lambda: bool(outlook(form)))
         assert "/home/luthier/models/sailor" in outlook(form) and outlook(form).endswith(
-            "Then the run is certified anew."
+            "Then the run is certified again."
         )
         assert problem(form) == ""
         await pilot.press("ctrl+s")

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import pytest
+from rich.segment import Segment
+from rich.style import Style
 from textual.content import Content
 from textual.geometry import Region
+from textual.strip import Strip
 
 from jobs.job import Job
 from serve.metrics import look
 from tests.fakes.openai_server import IDLE_METRICS
 from tests.tui import folders
-from tests.tui.driving import ready, until
+from tests.tui.driving import ready, screen_text, until
+from tests.tui.lock_holder import held
 from tui.app import LuthierApp
 from tui.serve.live_panel import IDLE_TICKS, LivePanel, Looked
+from tui.shared.changed_cells import changed_cells
 from tui.shared.row_table import RowTable
 from tui.shared.steady_text import SteadyText
 from workshop import number_format
@@ -106,6 +111,90 @@ async def test_an_age_is_painted_when_its_words_change(
         monkeypatch.setattr(number_format, "now", lambda: folders.NOW + 3600)
         await look_again(app, pilot)
         assert line in {region.y for region in painted.regions}
+
+
+@pytest.mark.parametrize("place", ["chat", "serve"])
+async def test_of_a_server_that_starts_only_the_seconds_are_painted(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = folders.make_job("captain", 1, age=100, kind="server")
+    folders.begin(job, 100)
+    folders.write(job, folders.event("phase", 95, name="loading the weights"))
+    with held(job):
+        app = LuthierApp(place)
+        async with app.run_test(size=SIZE) as pilot:
+            await ready(pilot)
+            await until(pilot, lambda: "loading the weights" in screen_text(app))
+            await look_again(app, pilot)
+            painted = Painted(app, monkeypatch)
+            monkeypatch.setattr(number_format, "now", lambda: folders.NOW + 1)
+            await look_again(app, pilot)
+            assert painted.regions and all(region.area < 10 for region in painted.regions)
+
+
+async def test_of_a_look_at_data_only_what_moves_is_painted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = folders.make_job("rows", 1, age=100, kind="inspect")
+    folders.orders(job, {"sources": ["rows.jsonl"]})
+    folders.begin(job, 100)
+    folders.write(job, folders.event("phase", 95, name="tokenising"))
+    with held(job):
+        app = LuthierApp("data")
+        async with app.run_test(size=SIZE) as pilot:
+            await ready(pilot)
+            folders.write(job, folders.event("step", 50, step=20, total=100))
+            await until(pilot, lambda: "20 %" in screen_text(app))
+            await look_again(app, pilot)
+            painted = Painted(app, monkeypatch)
+            await look_again(app, pilot)
+            assert painted.regions == []
+            folders.write(job, folders.event("step", 40, step=21, total=100))
+            await until(pilot, lambda: "21 %" in screen_text(app))
+            assert painted.regions and {region.height for region in painted.regions} == {1}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "cells"),
+    [
+        ("1 m 09 s", "1 m 10 s", (4, 2)),
+        ("1 m 09 s", "1 m 09 s", None),
+        ("9 s", "10 s", (0, 4)),  # all behind it has moved
+        ("日 1", "日 2", (0, 4)),  # half a wide character cannot be painted
+    ],
+)
+def test_the_cells_that_change(before: str, after: str, cells: tuple[int, int] | None) -> None:
+    region = changed_cells(Strip([Segment(before)]), Strip([Segment(after)]), 3)
+    assert region == (None if cells is None else Region(cells[0], 3, cells[1], 1))
+
+
+def test_a_colour_that_changes_is_painted() -> None:
+    red, green = Style(color="red"), Style(color="green")
+    before = Strip([Segment("run "), Segment("failed", red)])
+    after = Strip([Segment("run "), Segment("fail", red), Segment("ed", green)])
+    assert changed_cells(before, after, 0) == Region(8, 0, 2, 1)
+
+
+async def test_a_text_in_the_middle_is_painted_where_it_changes_and_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever it was before, what stands on the screen is the whole new text."""
+    app = LuthierApp()
+    async with app.run_test(size=SIZE) as pilot:
+        await ready(pilot)
+        text = SteadyText("one\ntwo", classes="empty")
+        await app.screen.mount(text)
+        text.styles.height = 12
+        for shown in ("one\ntwelve", "three\ntwo\nthree", "日\ntwo\nthree", "two"):
+            text.update(Content(shown))
+            await pilot.pause()
+            fresh = SteadyText(Content(shown), classes="empty")
+            await app.screen.mount(fresh)
+            fresh.styles.height = 12
+            await pilot.pause()
+            rows = range(text.size.height)
+            assert [text.render_line(y) for y in rows] == [fresh.render_line(y) for y in rows]
+            await fresh.remove()
 
 
 async def test_a_text_is_the_same_only_with_its_colours() -> None:

@@ -176,10 +176,10 @@ async def test_it_rests_while_another_screen_is_looked_at(made: dict[str, Job]) 
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await open_run(pilot, app, made["pirate"])
-        assert screen._timer is not None and screen._timer._active.is_set()
+        assert screen._poll is not None and screen._poll._active.is_set()
         await pilot.press("2")
         await pilot.pause()
-        assert not screen._timer._active.is_set()
+        assert not screen._poll._active.is_set()
 
 
 async def test_its_keys_work_at_80x24(made: dict[str, Job]) -> None:
@@ -256,6 +256,19 @@ async def test_zoom_pan_and_smoothing(made: dict[str, Job]) -> None:
         )
         await pilot.press("0")
         assert not screen.board.view.zoomed
+
+
+async def test_without_a_cursor_the_last_step_that_is_seen_is_read(made: dict[str, Job]) -> None:
+    told = [json.loads(line) for line in made["captain"].events_path.read_text().splitlines()]
+    losses = {event["step"]: event["loss"] for event in told if event["kind"] == "step"}
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await open_run(pilot, app, made["captain"])
+        await until(pilot, lambda: "step 300" in readout(app))
+        await pilot.press("plus", "plus", "H")
+        last = int(screen.board.view.span.high)
+        assert last < 300
+        assert f"step {last}" in readout(app) and f"loss {losses[last]:#.6g}" in readout(app)
 
 
 async def test_the_wheel_zooms_where_it_points_and_dragging_chooses_a_stretch(
@@ -406,22 +419,6 @@ async def test_the_data_panel_has_the_ledgers_totals(made: dict[str, Job]) -> No
             assert shown in text
 
 
-async def test_empty_panels_say_what_will_fill_them(made: dict[str, Job]) -> None:
-    app = LuthierApp()
-    async with app.run_test(size=(80, 24)) as pilot:
-        screen = await open_run(pilot, app, made["parrot"])
-        assert "The first evaluation brings them" in screen_text(app)
-        for panel, text in (
-            ("log", "The log is empty"),
-            ("data", "The data is not prepared yet"),
-        ):
-            await pilot.press("right_square_bracket")
-            if panel == "data":
-                await pilot.press("right_square_bracket")
-            assert screen.panels.current == panel
-            await until(pilot, lambda text=text: text in screen_text(app))  # type: ignore[misc]
-
-
 # The log
 
 
@@ -510,6 +507,7 @@ async def test_runs_are_drawn_over_each_other_with_what_differs(made: dict[str, 
         assert "train.seed" not in text
         signs = {cell.text for row in screen.board.big.picture.rows for cell in row}
         assert {"●", "○"} <= signs
+        assert "step 340" in readout(app) and readout(app).endswith(" at 300")  # captain's last
         screen.board.show_step(200)
         assert "● pirate 0.987800 (0.984395)" in readout(
             app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from textual.widgets import Input
 
 from jobs.job import Job
 from jobs.spec import Spec
+from models import chapters
 from tests.tui import folders
+from tests.tui.certificates import chapter
 from tests.tui.driving import ready, screen_text, until
 from tui.app import LuthierApp
 from tui.shared.shipped_form import ShippedForm
@@ -35,13 +38,13 @@ def export(run: Job, out: Path, number: int = 30, **settings: Any) -> Job:
     return job
 
 
-async def open_form(pilot: Pilot[None]) -> ShippedForm:
+async def open_form(pilot: Pilot[None], *moves: str) -> ShippedForm:
     app = await ready(pilot)
     app.open_run(next(row.job for row in app.rows or [] if row.name == "captain"))
     await until(pilot, lambda: "t certificate" in screen_text(app))
     await pilot.press("t")
     await until(pilot, lambda: "shipped" in screen_text(app))
-    await pilot.press("s")
+    await pilot.press(*moves, "s")
     await until(pilot, lambda: isinstance(app.screen, ShippedForm))
     await pilot.pause()
     form = app.screen
@@ -73,6 +76,22 @@ async def test_the_newest_export_is_filled_in_and_certified(
     assert orders[0].settings["shipped"] == str(home / "captain.gguf")
     assert orders[0].settings["kind"] == "gguf"
     assert orders[0].settings["run"] == str(made["captain"].directory)
+
+
+async def test_what_was_certified_is_filled_in_to_be_certified_again(
+    made: dict[str, Job], home: Path
+) -> None:
+    run, address = made["captain"], "http://localhost:9999/v1"
+    export(run, home / "captain.gguf", 30)
+    job = folders.make_job("captain-shipped", 31, age=100, kind="certify")
+    order = {"run": str(run.directory), "model": "builtin", "shipped": address, "kind": "server"}
+    folders.orders(job, order | {"served_model": "mine", "key_env": "MY_KEY"})
+    of_server = replace(chapter("shipped", "green"), subject=address, job=job.id)
+    chapters.write(run.directory, of_server)
+    async with LuthierApp().run_test(size=(80, 24)) as pilot:
+        form = await open_form(pilot, "down")
+        values = [form.field(key).value for key in ("shipped", "model", "key")]
+        assert values == [address, "mine", "MY_KEY"]
 
 
 async def test_what_cannot_be_certified_is_refused_in_the_form(made: dict[str, Job]) -> None:

@@ -10,7 +10,6 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.events import Resize
-from textual.timer import Timer
 from textual.widget import Widget
 
 from jobs.machine import GpuLoad, gpu_loads
@@ -28,7 +27,6 @@ from tui.shared.steady_text import SteadyText
 from workshop import number_format
 from workshop.job_list import JobRow, newest_server
 
-_TICK_SECONDS = 1.0
 _GPU_TICKS = 4  # between two looks of nvidia-smi, which takes its time
 _MOST_JOBS = 7  # of each list
 _MOST_LINES = 12  # of the machine: processors, memory, five GPUs
@@ -40,6 +38,7 @@ _Lines = Callable[[Sequence[JobRow], int, int], list[Content]]
 
 class BoardScreen(LuthierScreen):
     place: ClassVar[Place] = "board"
+    poll_seconds = 1.0
     CSS_PATH = "board.tcss"
     BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("board")
 
@@ -48,7 +47,6 @@ class BoardScreen(LuthierScreen):
         self._run_id = ""
         self._gpus: list[GpuLoad] = []
         self._ticks = 0
-        self._timer: Timer | None = None
         self._server_id = ""
         self.handlers = {
             "open": Handler(self._open, lambda: self.run is not None),
@@ -75,24 +73,13 @@ class BoardScreen(LuthierScreen):
                         for _ in range(_MOST_JOBS):
                             yield SteadyText(classes="board-line")
 
-    def on_mount(self) -> None:
-        self._timer = self.set_interval(_TICK_SECONDS, self.tick)
-
-    def on_screen_suspend(self) -> None:
-        if self._timer is not None:
-            self._timer.pause()
-
-    def on_screen_resume(self) -> None:
-        if self._timer is not None:
-            self._timer.resume()
-
     def on_resize(self, event: Resize) -> None:
         super().on_resize(event)
         self.call_after_refresh(self.jobs_changed, self.app.rows or [])
 
     # What is shown
 
-    def tick(self) -> None:
+    def advance(self) -> None:
         """The loss follows its run; GPUs are asked now and then."""
         if not self.is_seen:
             return

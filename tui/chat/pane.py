@@ -11,7 +11,6 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.geometry import Region
 from textual.message import Message
-from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
 from serve.chats.turns import (
@@ -28,6 +27,7 @@ from serve.chats.turns import (
 from tui.chat.transcript import Transcript
 from tui.shared.failures import readable
 from tui.shared.glyphs import glyphs
+from tui.shared.steady_text import SteadyText
 from workshop.chat.session import ChatSession
 
 
@@ -71,13 +71,13 @@ class ChatPane(Vertical):
         return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
     def compose(self) -> ComposeResult:
-        yield Static(classes="before")
+        yield SteadyText(classes="before")
         yield self.transcript
 
     def show(self, conversation: Conversation, before: Content, context_length: int | None) -> None:
         """Show a conversation, or `before` while it has no answers."""
         self.conversation, self.context_length = conversation, context_length
-        self.query_one(".before", Static).update(before)
+        self.query_one(".before", SteadyText).update(before)
         self.transcript.show(conversation)
         self.show_progress()
 

@@ -15,6 +15,7 @@ from models.runs import Run
 from serve.chats.turns import Speaker
 from tui.chat.speakers import Speakers
 from tui.chat.view import ChatView
+from tui.shared.steady_text import SteadyText
 from workshop import number_format
 from workshop.chat.server import ChatServer, server_of_job
 from workshop.chat.session import ChatSession
@@ -50,6 +51,7 @@ class RunServer:
         """A server that is starting, whoever began it."""
         self.newest_run: JobRow | None = None
         """The newest run that has left something to talk to."""
+        self.status_text = SteadyText(id="no-server")
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
         """See which run can be talked to, and whether a server is on its way."""
@@ -58,6 +60,7 @@ class RunServer:
         self._starting = server if is_starting else None
         runs = (row for row in rows if row.kind == "run" and isinstance(row.state, Done | Stopped))
         self.newest_run = next((row for row in runs if Run(row.job).can_talk), None)
+        self.show_status()
 
     @property
     def can_talk(self) -> bool:
@@ -126,7 +129,10 @@ class RunServer:
             self._speakers.put(position, speaker, server)
         self._view.prompt.focus()
 
-    def status(self) -> Content:
+    def show_status(self) -> None:
+        self.status_text.update(self._status())
+
+    def _status(self) -> Content:
         """What stands where nobody can be asked yet."""
         job = self.job
         if job is None and self._starting is not None and not self._expected:

@@ -83,7 +83,7 @@ class ChatScreen(LuthierScreen):
         self.handlers = {**self._chat_handlers(), **self._side_handlers()}
 
     def compose_body(self) -> Iterable[Widget]:
-        yield Static(id="no-server")
+        yield self.run_server.status_text
         yield self.sides
         yield Static(id="unsaved")
         yield self.slash_list
@@ -101,8 +101,6 @@ class ChatScreen(LuthierScreen):
         if not self.session.answering:
             self.speakers.look()
         self.run_server.jobs_changed(rows)
-        if not self.sides.display:
-            self.show_offered()
 
     def expect(self, run: Job, against: Job | None = None) -> None:
         """Have the tuned model of this run speak beside its base, or beside that of another run, as
@@ -124,7 +122,7 @@ class ChatScreen(LuthierScreen):
         can_ask = bool(session.reachable) and any(pane.speaker for pane in session.panes)
         is_offered, was_offered = can_ask or not session.empty, self.sides.display
         self.set_class(not is_offered, "-no-server")
-        self.query_one("#no-server", Static).update(self.run_server.status())
+        self.run_server.show_status()
         if is_offered and not was_offered:
             self.prompt.focus()
         elif not is_offered:

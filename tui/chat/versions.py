@@ -122,7 +122,7 @@ class Versions:
         if answer.parent is not above and answer.parent is not None:
             lines.append(f"continues from the answer of {self._session.name_of(answer.parent)}")
         elif above is not None and answer.parent is None:
-            lines.append("begins anew")
+            lines.append("starts over")
         if answer.skipped > (answer.parent.skipped if answer.parent else 0):
             plural = "s" if answer.skipped > 1 else ""
             lines.append(f"from here on without the {answer.skipped} oldest turn{plural}")

@@ -18,7 +18,7 @@ from tui.runs.chart_export import FORMATS, export, view_of
 from tui.runs.charts.picture import draw
 from tui.runs.charts.view import View
 from tui.runs.colours import MOST_RUNS
-from tui.runs.plots import plot_of, readout
+from tui.runs.plots import nothing_drawn, plot_of, readout
 from workshop.runs.chart_metrics import METRICS, Metric, default_smoothing
 from workshop.runs.events import RunReader
 from workshop.runs.track import Track
@@ -94,7 +94,7 @@ def read_tracks(runs: tuple[str, ...]) -> list[Track]:
         reader = RunReader(job.events_path)
         while reader.read():
             pass
-        tracks.append(Track(job, slot, reader, 1.0))
+        tracks.append(Track(job, slot, reader, 1.0, job.alive()))
     return tracks
 
 
@@ -141,7 +141,7 @@ def _print(tracks: list[Track], metric: Metric, view: View) -> None:
     heading = title + readout(tracks, metric, view, None, width - len(title)).plain
     out.print(Text(heading, "bold"), no_wrap=True, overflow="ellipsis")
     if not picture.rows:
-        talk.print("No values yet.")
+        talk.print(f"{metric.title}: {nothing_drawn(tracks, metric)}.")
     for row in picture.rows:
         line = Text(no_wrap=True)
         for cell in row:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from textual.content import Content
-from textual.widgets import Static
 
 from jobs.files import tail_lines
 from jobs.foreign_json import Damaged
@@ -17,6 +16,7 @@ from jobs.job import Job, find
 from jobs.luthier_error import LuthierError
 from jobs.state import Done, Failed
 from tui.shared.state_label import bar, state_content
+from tui.shared.steady_text import SteadyText
 from workshop.job_list import JobRow
 from workshop.making.names import TRAIN_FILE
 from workshop.making.order import order_of
@@ -24,7 +24,7 @@ from workshop.making.order import order_of
 _BAR = 20
 
 
-class MakingLine(Static):
+class MakingLine(SteadyText):
     """Shows the newest making that runs. `open_look` gets the id of the look at what was made."""
 
     def __init__(self, open_look: Callable[[str | None], None]) -> None:

@@ -129,5 +129,5 @@ def legend() -> Content:
         (signs.stop, "bold $primary"),
         "   ",
         (f"{signs.trained_start}x0.5 ", "bold $primary"),
-        ("trained by that weight", "bold underline $success"),
+        ("weighted", "bold underline $success"),
     )

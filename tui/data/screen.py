@@ -12,7 +12,6 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
-from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
@@ -42,9 +41,8 @@ from tui.shared.action import Handler, Place
 from tui.shared.glyphs import glyphs
 from tui.shared.screen import LuthierScreen
 from tui.shared.state_label import bar, state_content
+from tui.shared.steady_text import SteadyText
 from workshop.job_list import JobRow
-
-_POLL_SECONDS = 0.3
 
 
 @dataclass
@@ -59,6 +57,7 @@ class DataScreen(LuthierScreen):
     found."""
 
     place: ClassVar[Place] = "data"
+    poll_seconds = 0.3
     CSS_PATH = "data.tcss"
     BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("data")
     AUTO_FOCUS = "LedgerTable"
@@ -72,7 +71,6 @@ class DataScreen(LuthierScreen):
         self.proposals: list[StoredProposal] = []
         self._phase, self._share = "", 0
         self._has_ended = False
-        self._timer: Timer | None = None
         self.handlers = {
             "make": Handler(lambda: self.query_one(MakingLine).begin()),
             "train": Handler(
@@ -84,8 +82,8 @@ class DataScreen(LuthierScreen):
     def compose_body(self) -> Iterable[Widget]:
         with Vertical(id="data"):
             yield MakingLine(self._started)
-            yield Static(id="data-title")
-            yield Static(id="data-format")
+            yield SteadyText(id="data-title")
+            yield SteadyText(id="data-format")
             with Horizontal(id="data-body"):
                 with Vertical(id="data-left"):
                     with Vertical(id="ledger-panel", classes="panel") as panel:
@@ -100,19 +98,10 @@ class DataScreen(LuthierScreen):
                     panel.border_title = "totals"
                     with VerticalScroll(id="overview-scroll"):
                         yield DataOverview()
-            yield Static("", id="no-data", classes="empty")
+            yield SteadyText("", id="no-data", classes="empty")
 
     def on_mount(self) -> None:
-        self._timer = self.set_interval(_POLL_SECONDS, self.advance)
         self.show_nothing()
-
-    def on_screen_suspend(self) -> None:
-        if self._timer is not None:
-            self._timer.pause()
-
-    def on_screen_resume(self) -> None:
-        if self._timer is not None:
-            self._timer.resume()
 
     # Which look is shown
 
@@ -185,14 +174,16 @@ class DataScreen(LuthierScreen):
     def show_nothing(self) -> None:
         """The title, and what stands in the place of the ledger while there is none."""
         self.set_class(self.inspection is None, "-without")
-        self.query_one("#data-title", Static).update(_title(self.job, self.state, self.inspection))
+        self.query_one("#data-title", SteadyText).update(
+            _title(self.job, self.state, self.inspection)
+        )
         if self.inspection is not None:
             formats = self.inspection.summary.formats
             remainder = f"  (and {len(formats) - 1} more)" if len(formats) > 1 else ""
             text = f"{formats[0].name}: {formats[0].reason}{remainder}" if formats else ""
-            self.query_one("#data-format", Static).update(Content(text))
+            self.query_one("#data-format", SteadyText).update(Content(text))
         else:
-            self.query_one("#no-data", Static).update(
+            self.query_one("#no-data", SteadyText).update(
                 _in_place_of_rows(self.state, self._phase, self._share, self.proposals)
             )
 

@@ -170,7 +170,7 @@ class MergeModal(ModelForm):
             if outlook.at_once > outlook.model
             else ""
         )
-        then = " Then the run is certified anew." if message.certified else ""
+        then = " Then the run is certified again." if message.certified else ""
         target = facts.homely(Path(message.settings.out))
         note = f" {outlook.note}" if outlook.note else ""
         text = (

@@ -389,8 +389,9 @@ def _read(rows: list[JobRow]) -> ModelsRead:
     from models.catalogue import list_entries, uses
     from models.imports.launch import order_of, unfinished
 
-    entries = list_entries()
     jobs = [row.job for row in rows]
+    entries = list_entries(jobs)
+    living = {row.id for row in rows if row.alive}
     running = [row for row in rows if row.kind == "import" and row.alive]
     arriving = [
         Arriving(row.name, order_of(row.job).source, *_far(row), job=row) for row in running
@@ -401,9 +402,10 @@ def _read(rows: list[JobRow]) -> ModelsRead:
         for left in unfinished()
     ]
     preparing = any(row.kind == "prepare" and row.alive for row in rows)
-    return ModelsRead(
-        entries, {entry.name: uses(entry, jobs) for entry in entries}, arriving, preparing
-    )
+    needed_by = {
+        entry.name: uses(entry, jobs, entries, lambda job: job.id in living) for entry in entries
+    }
+    return ModelsRead(entries, needed_by, arriving, preparing)
 
 
 def _name(entry: Entry, models: Sequence[Entry]) -> str:

@@ -1,4 +1,4 @@
-"""The right side of a new run: what the recipe comes to, and two conversations with their trained
+"""The right side of a new run: what the recipe comes to, and a few conversations with their trained
 tokens marked."""
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from tui.data.token_view import TokenView
 from tui.new_run.data_look import DataLook
 from tui.new_run.outlook_text import Outlook, outlook_lines
 
-_SAMPLES = 2
+_SAMPLES, _MOST_SAMPLES = 2, 4
 _ROOMY = 40  # rows of the screen
+_ROOM_FOR_ALL = 50  # rows of the screen
 _THREE_COLUMNS = 130  # cells from which on the conversations stand beside the facts
 
 
@@ -62,12 +63,13 @@ class RunOutlook(VerticalScroll, can_focus=False):
         super().__init__(id="outlook")
         self._outlook: Outlook | None = None
         self._look: DataLook | None = None
-        self._shown_inspection: Inspection | None = None
+        self._shown_samples: tuple[Inspection, int] | None = None
+        """Of which look at the data, and how many at most."""
 
     def compose(self) -> ComposeResult:
         yield Static(id="outlook-text")
         with Vertical(id="outlook-samples"):
-            for _ in range(_SAMPLES):
+            for _ in range(_MOST_SAMPLES):
                 yield SampleView()
             yield Static(legend(), id="outlook-legend")
 
@@ -83,7 +85,6 @@ class RunOutlook(VerticalScroll, can_focus=False):
     def show(self, outlook: Outlook, look: DataLook) -> None:
         self._outlook, self._look = outlook, look
         self._redraw()
-        self._show_samples(look.inspection)
 
     def on_resize(self, event: Resize) -> None:
         self.set_class(self.size.width >= _THREE_COLUMNS, "-beside")
@@ -99,13 +100,16 @@ class RunOutlook(VerticalScroll, can_focus=False):
         roomy = self.app.size.height >= _ROOMY
         text = outlook_lines(self._outlook, summary, looking, width, roomy=roomy)
         self.query_one("#outlook-text", Static).update(text)
+        self._show_samples(inspection)
 
     def _show_samples(self, inspection: Inspection | None) -> None:
         self.query_one("#outlook-samples").display = inspection is not None
-        if inspection is None or inspection is self._shown_inspection:
+        has_room = self.has_class("-beside") and self.app.size.height >= _ROOM_FOR_ALL
+        most = _MOST_SAMPLES if has_room else _SAMPLES
+        if inspection is None or (inspection, most) == self._shown_samples:
             return
-        self._shown_inspection = inspection
-        samples = [sample for _, sample in islice(inspection.samples(), _SAMPLES)]
+        self._shown_samples = inspection, most
+        samples = [sample for _, sample in islice(inspection.samples(), most)]
         for number, view in enumerate(self.query(SampleView)):
             view.display = number < len(samples)
             if view.display:

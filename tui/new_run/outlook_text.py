@@ -127,9 +127,10 @@ def _time(outlook: Outlook, summary: Summary | None, room: int) -> Iterator[Cont
     for part in times.parts:
         seconds = glyphs().dot if part.seconds is None else duration(max(1.0, part.seconds))
         figures = f"{seconds:>9}  {part.name:<20} "
-        yield Content.assemble(figures, (part.about, "$foreground-muted")).truncate(
-            room, ellipsis=True
-        )
+        about = part.about
+        if len(figures) + len(about) > room:  # when the run was that it is like
+            about = about.partition(",")[0]
+        yield Content.assemble(figures, (about, "$foreground-muted")).truncate(room, ellipsis=True)
 
 
 def _served(outlook: Outlook, room: int) -> Iterator[Content]:

@@ -37,7 +37,6 @@ from tui.shared.screen import LuthierScreen
 from tui.shared.styles import DIALOGS
 
 _TYPING_SECONDS = 0.3  # of silence before what was typed is worked out
-_POLL_SECONDS = 0.4
 _NO_DATA = Content.styled(
     "Name a data file. Here you will see what happens to its rows, which tokens are trained, and"
     " how much memory and time the run takes.",
@@ -57,6 +56,7 @@ class NewRunScreen(LuthierScreen):
     """`source` is data or a recipe's file; `draft` is a recipe that was begun elsewhere."""
 
     place: ClassVar[Place] = "new_run"
+    poll_seconds = 0.4
     CSS_PATH: ClassVar[list[str | PurePath]] = [DIALOGS, "new_run.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("new_run")
     AUTO_FOCUS = "#field-data Input"
@@ -91,7 +91,6 @@ class NewRunScreen(LuthierScreen):
             yield RunOutlook()
 
     def on_mount(self) -> None:
-        self.set_interval(_POLL_SECONDS, self._follow_look)
         key = "recipe" if self._source.endswith(".toml") else "data"
         if self._source:
             self.form.input(key).value = self._source
@@ -191,7 +190,7 @@ class NewRunScreen(LuthierScreen):
             self._look.problem = problem
         self._show_look()
 
-    def _follow_look(self) -> None:
+    def advance(self) -> None:
         if self._look.is_under_way:
             look = self._look
             self.in_thread(look.advance, self._look_went_on, group="follow")

@@ -11,14 +11,14 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.events import Resize
 from textual.message import Message
-from textual.widgets import Static
 
 from tui.runs.chart import Chart, LargeChart, SmallChart
 from tui.runs.charts.view import View
 from tui.runs.facts import Figures
-from tui.runs.plots import latest, plot_of, readout, spaced
+from tui.runs.plots import latest, nothing_drawn, plot_of, readout, spaced
 from tui.shared.glyphs import glyphs
 from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.steady_text import SteadyText
 from workshop.runs.chart_metrics import (
     LOSS,
     SMOOTHINGS,
@@ -66,9 +66,9 @@ class ChartBoard(Vertical):
         )
         self.figures_panel = Vertical(self.figures, self._keys, id="figures-panel", classes="panel")
         self._small = [SmallChart(self.big) for _ in range(_MOST_SMALL)]
-        self._readout = Static("", id="readout")
-        self._read = self._titled = Content("")
-        self._empty = Static("", classes="empty")
+        self._readout = SteadyText("", id="readout")
+        self._titled = Content("")
+        self._empty = SteadyText("", classes="empty")
         self.big.display = self._readout.display = self._keys.display = False
         self._big_panel = Vertical(
             self._readout, self.big, self._empty, id="big-panel", classes="panel"
@@ -121,7 +121,10 @@ class ChartBoard(Vertical):
         self._show_title()
         self.show_readout()
         plot = plot_of(self.tracks, self.metric, self.view, self.cursor)
-        self.big.show(replace(plot, selected=self.big.dragged), nothing="none yet")
+        self.big.show(
+            replace(plot, selected=self.big.dragged),
+            nothing=nothing_drawn(self.tracks, self.metric),
+        )
         other_metrics = [
             metric for metric in self.tracks[0].record.metrics() if metric.key != self.key
         ]
@@ -130,6 +133,7 @@ class ChartBoard(Vertical):
         )
         self._row.set_class(room > 1, "-room")
         self._keys.set_class(self.figures_panel.size.height > self.figures.size.height + 3, "-room")
+        shown = self.view.span.high if self.cursor is None else self.cursor
         for number, chart in enumerate(self._small):
             chart.display = number < min(room, len(other_metrics))
             chart.set_class(number == min(room, len(other_metrics)) - 1, "-last")
@@ -140,8 +144,8 @@ class ChartBoard(Vertical):
                 chart.show(
                     small,
                     metric.title,
-                    latest(self.tracks, metric, self.cursor),
-                    nothing="none yet",
+                    latest(self.tracks, metric, shown),
+                    nothing=nothing_drawn(self.tracks, metric),
                 )
 
     def show_readout(self) -> None:
@@ -150,9 +154,7 @@ class ChartBoard(Vertical):
         content = readout(
             self.tracks, self.metric, self.view, self.cursor, self._big_panel.size.width or 1000
         )
-        if not content.is_same(self._read):
-            self._read = content
-            self._readout.update(content, layout=False)
+        self._readout.update(content, layout=False)
 
     @property
     def steps_a_dot(self) -> float:

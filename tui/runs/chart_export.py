@@ -33,10 +33,13 @@ def export(path: Path, tracks: Sequence[Track], metrics: Sequence[Metric], view:
             "The ending says what is written.",
         )
     if not any(track.record.has_points for track in tracks):
+        alive = any(track.alive for track in tracks)
         raise LuthierError(
-            "Nothing to draw yet",
-            "No step was told.",
-            "The first step of the run draws the first point.",
+            f"Nothing to draw{' yet' if alive else ''}",
+            "The run has taken no step.",
+            "Its first step draws the first point."
+            if alive
+            else "`luthier log` shows how it ended.",
         )
     try:
         if ending == ".csv":

@@ -15,15 +15,13 @@ _MOST_REASONS = 12
 _PREPARED = {True: "before, taken from the cache", False: "for this run", None: ""}
 
 
-def data_totals(record: RunRecord) -> list[Content]:
-    """In columns; one with a sentence while nothing is known."""
+def data_totals(record: RunRecord, alive: bool) -> list[Content]:
+    """In columns; one with a sentence where nothing is known."""
     data = record.data
+    if data is None and alive:
+        return [_muted("The data is not prepared yet: its totals come with it.")]
     if data is None:
-        return [
-            Content.styled(
-                "The data is not prepared yet: its totals come with it.", "$foreground-muted"
-            )
-        ]
+        return [_muted("The run ended before its data was prepared.")]
     samples = Content("\n").join(_samples(record, data))
     return [Content("\n").join(_rows(data.ledger)), samples] if data.ledger else [samples]
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 
 from textual.content import Content
 from textual.events import Resize
-from textual.geometry import Region, Size
+from textual.geometry import Size
 from textual.strip import Strip
 from textual.visual import Visual
 from textual.widget import Widget
 
+from tui.shared.changed_cells import changed_cells
+
 
 class Figures(Widget):
-    """By the line API: only lines that have changed are painted."""
+    """By the line API: only what has changed is painted."""
 
     ALLOW_SELECT = False
 
@@ -25,9 +27,11 @@ class Figures(Widget):
         if len(before) != len(pairs):
             self.refresh(layout=True)
             return
+        if not self.size.width:  # hidden: it is painted whole when it gets its room
+            return
         for y, (old, new) in enumerate(zip(before, pairs, strict=True)):
-            if old != new:
-                self.refresh(Region(0, y, self.size.width, 1))
+            if old != new and (region := changed_cells(self._strip(old), self._strip(new), y)):
+                self.refresh(region)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         return len(self._pairs)
@@ -50,5 +54,7 @@ class Figures(Widget):
         width = self.size.width
         if y >= len(self._pairs):
             return Strip.blank(width, self.rich_style)
-        line = self._line(*self._pairs[y])
-        return Visual.to_strips(self, line, width, 1, self.visual_style)[0]
+        return self._strip(self._pairs[y])
+
+    def _strip(self, pair: tuple[str, str]) -> Strip:
+        return Visual.to_strips(self, self._line(*pair), self.size.width, 1, self.visual_style)[0]

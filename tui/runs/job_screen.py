@@ -9,7 +9,6 @@ from textual import on
 from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.timer import Timer
 from textual.widget import Widget
 
 from jobs.events import Event, Follower
@@ -37,7 +36,6 @@ from workshop.job_list import JobRow
 if TYPE_CHECKING:
     from workshop.comparison.reports import Report
 
-_POLL_SECONDS = 1.0
 _MUTED = "$foreground-muted"
 
 
@@ -45,6 +43,7 @@ class JobScreen(LuthierScreen):
     """Follows the job's own files, as the screen of a run does."""
 
     place: ClassVar[Place] = "job"
+    poll_seconds = 1.0
     CSS_PATH = "job.tcss"
     BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("job")
     AUTO_FOCUS = "LogView"
@@ -58,7 +57,6 @@ class JobScreen(LuthierScreen):
         self._phases: list[Phase] = []
         self._began: float | None = None
         self._follower = Follower(job.events_path)
-        self._timer: Timer | None = None
         self.handlers = self._handlers()
 
     def compose_body(self) -> Iterable[Widget]:
@@ -74,17 +72,7 @@ class JobScreen(LuthierScreen):
                 yield LogPanel(self.job.log_path)
 
     def on_mount(self) -> None:
-        self._timer = self.set_interval(_POLL_SECONDS, self.advance)
         self.advance()
-
-    def on_screen_suspend(self) -> None:
-        if self._timer is not None:
-            self._timer.pause()
-
-    def on_screen_resume(self) -> None:
-        if self._timer is not None:
-            self._timer.resume()
-            self.advance()
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
         self.state = next((row.state for row in rows if row.id == self.job.id), self.state)

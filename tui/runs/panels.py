@@ -98,7 +98,9 @@ class RunPanels(Vertical):
             case "data":
                 from tui.runs.data_totals import data_totals
 
-                self.query_one("#panel-data TextPane", TextPane).show(*data_totals(record))
+                self.query_one("#panel-data TextPane", TextPane).show(
+                    *data_totals(record, tracks[0].alive)
+                )
             case "differs":
                 from tui.runs.differences_view import differences_content
                 from workshop.runs.differences import compare

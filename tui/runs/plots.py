@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from textual.content import Content
 
@@ -20,6 +21,13 @@ from workshop.runs.ticks import exact
 from workshop.runs.track import Track, names
 
 _GAP = "   "
+_SHORTER = (
+    (True, True, True),
+    (False, True, True),
+    (False, False, True),
+    (False, False, False),
+)
+"""Whether a readout has the epoch, smoothed values, and words for what happened."""
 
 
 def plot_of(
@@ -72,19 +80,19 @@ def plot_of(
 def readout(
     tracks: Sequence[Track], metric: Metric, view: View, step: int | None, width: int = 1000
 ) -> Content:
-    """What is known at a step of the first run, or at its last one. Where it does not fit, epoch
-    and smoothed values are left out."""
-    at = tracks[0].record.step if step is None else step
-    for epoch, smoothed in ((True, True), (False, True), (False, False)):
+    """What is known at a step of the first run, or at the last one that is seen of each. Where it
+    does not fit, epoch and smoothed values are left out, then the words of what happened."""
+    at = _last_seen(tracks[0].record, metric, view) if step is None else step
+    for epoch, smoothed, words in _SHORTER:
         parts = [Content.assemble(("step ", "$foreground-muted"), (spaced(at), "bold"))]
         epoch_figure = tracks[0].record.figure("epoch", at)
         if epoch and epoch_figure is not None:
             parts.append(_pair("epoch", f"{epoch_figure:.4g}"))
         window = view.window if metric.smooth and smoothed else 1
         parts += (
-            _values(tracks[0].record, metric, window, at)
+            _values(tracks[0].record, metric, window, at, words)
             if len(tracks) == 1
-            else _of_each(tracks, metric, window, at)
+            else _of_each(tracks, metric, replace(view, window=window), step, at)
         )
         content = Content(_GAP).join(parts)
         if content.cell_length <= width:
@@ -92,9 +100,17 @@ def readout(
     return content
 
 
-def _values(record: RunRecord, metric: Metric, window: int, at: int) -> list[Content]:
+def _last_seen(record: RunRecord, metric: Metric, view: View) -> int:
+    """The last step of a run in this stretch."""
+    curve = record.curves.get(metric.key)
+    if record.step <= view.span.high or not curve:
+        return record.step
+    return curve.last_step(view.span.high) or 0
+
+
+def _values(record: RunRecord, metric: Metric, window: int, at: int, words: bool) -> list[Content]:
     """The exact value of the step, the smoothed one, the evaluation that was last then, and what
-    happened."""
+    happened: in words, or only its signs."""
     curve = record.curves.get(metric.key)
     parts = []
     if curve:
@@ -112,27 +128,33 @@ def _values(record: RunRecord, metric: Metric, window: int, at: int) -> list[Con
         for moment in record.moments
         if moment.step == at and moment.on_chart and moment.kind != "eval"
     ]
+    if not words:
+        return [*parts, *(Content.styled(*sign(moment)) for moment in happened)]
     return [*parts, *map(moment_content, happened)]
 
 
-def _of_each(tracks: Sequence[Track], metric: Metric, window: int, at: int) -> list[Content]:
-    """Each run's last value up to the step, the smoothed one in brackets."""
+def _of_each(
+    tracks: Sequence[Track], metric: Metric, view: View, step: int | None, first: int
+) -> list[Content]:
+    """Each run's last value up to the step, the smoothed one in brackets. Without a step the last
+    one that is seen of each run, and which that is where it is not `first`."""
     parts = []
     for track, name in zip(tracks, names(list(tracks)), strict=True):
-        curve = track.record.curves.get(metric.key)
-        is_measured = (
-            curve is not None and len(curve) > 0 and curve.steps[0] <= at <= curve.steps[-1]
-        )
-        value = metric.exact(curve.value_before(at)) if curve and is_measured else "-"
-        smoothed = (
-            f" ({metric.exact(curve.smoothed(curve.nearest(at), window))})"
-            if curve and is_measured and window > 1
-            else ""
-        )
-        sign = (f"{track_sign(track)} ", track_colour(track))
+        curve = track.record.curves.get(metric.key) or Curve()
+        at = curve.last_step(view.span.high) if step is None else step
+        value = smoothed = where = ""
+        if at is not None and curve and curve.steps[0] <= at <= curve.steps[-1]:
+            value = metric.exact(curve.value_before(at))
+            if view.window > 1:
+                smoothed = f" ({metric.exact(curve.smoothed(curve.nearest(at), view.window))})"
+            if step is None and at != first:
+                where = f" at {spaced(at)}"
         parts.append(
             Content.assemble(
-                sign, (f"{name} ", "$foreground-muted"), value, (smoothed, "$foreground-muted")
+                (f"{track_sign(track)} ", track_colour(track)),
+                (f"{name} ", "$foreground-muted"),
+                value or "-",
+                (f"{smoothed}{where}", "$foreground-muted"),
             )
         )
     return parts
@@ -142,12 +164,8 @@ def _last_told(metric: Metric, curve: Curve, at: int) -> Content:
     value = curve.value_before(at)
     if value is None:
         return Content("")
-    last_step = max(
-        step
-        for step in (curve.steps[curve.nearest(at)], curve.steps[max(0, curve.nearest(at) - 1)])
-        if step <= at
-    )
-    where = "" if last_step == at else f" at {spaced(last_step)}"
+    last_step = curve.last_step(at)
+    where = "" if last_step is None or last_step == at else f" at {spaced(last_step)}"
     return Content.assemble(_pair(metric.title, metric.exact(value)), (where, "$foreground-muted"))
 
 
@@ -158,12 +176,10 @@ def moment_content(moment: Moment) -> Content:
     return Content.assemble((f"{glyph} ", colour), moment.title, (detail, "$foreground-muted"))
 
 
-def latest(tracks: Sequence[Track], metric: Metric, step: int | None) -> str:
-    """A small chart's value: the first run's, at a step or at its end."""
+def latest(tracks: Sequence[Track], metric: Metric, step: float) -> str:
+    """A small chart's value: the first run's, the last one up to a step."""
     curve = tracks[0].record.curves.get(metric.key)
-    if not curve:
-        return ""
-    value = curve.values[-1] if step is None else curve.value_before(step)
+    value = curve.value_before(step) if curve else None
     if value is None:
         return ""
     if metric.key in ("loss", "eval_loss"):
@@ -171,6 +187,13 @@ def latest(tracks: Sequence[Track], metric: Metric, step: int | None) -> str:
     return (
         number_format.rate(value) if metric.key == "learning_rate" else exact_short(metric, value)
     )
+
+
+def nothing_drawn(tracks: Sequence[Track], metric: Metric) -> str:
+    """What stands in a chart of these runs that has no point."""
+    if any(track.record.curves.get(metric.key) for track in tracks):
+        return "none in these steps"
+    return "none yet" if any(track.alive for track in tracks) else "not measured"
 
 
 def exact_short(metric: Metric, value: float) -> str:

@@ -80,7 +80,8 @@ class RunOrder:
         if row is None:
             return
         if row.eval_loss is None and row.id != self.baseline_id:
-            message = f"{row.name} has no eval loss yet, so no run can be compared with it."
+            yet = " yet" if row.alive else ""
+            message = f"{row.name} has no eval loss{yet}, so no run can be compared with it."
             self._screen.app.notify(message, severity="warning", markup=False)
         else:
             self.baseline_id = "" if row.id == self.baseline_id else row.id

@@ -11,9 +11,7 @@ from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.events import Resize
-from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import Static
 
 from jobs.files import tail_lines
 from jobs.job import Job
@@ -32,10 +30,10 @@ from tui.runs.timeline import Timeline
 from tui.shared.action import Handler, Place
 from tui.shared.job_actions import confirm_stop, resume, show_certificate, show_guard
 from tui.shared.screen import LuthierScreen
+from tui.shared.steady_text import SteadyText
 from workshop.job_list import JobRow
 from workshop.runs.record import RunRecord
 
-_POLL_SECONDS = 1.0
 _MARGIN = 4  # cells beside what the screen shows
 
 
@@ -44,6 +42,7 @@ class RunScreen(LuthierScreen):
     drawn over the first one."""
 
     place: ClassVar[Place] = "run"
+    poll_seconds = 1.0
     CSS_PATH = "run.tcss"
     BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("run")
     AUTO_FOCUS = "#panel-samples TextPane"
@@ -56,11 +55,8 @@ class RunScreen(LuthierScreen):
         self._standing = NO_CERTIFICATE
         self.view = RunView()
         self.panels = RunPanels(job.log_path)
-        self._title_line = Static(id="run-title")
-        self._error_line = Static(id="run-error")
-        self._lines = Content(""), Content("")
-        """The title and the error as they are drawn."""
-        self._timer: Timer | None = None
+        self._title_line = SteadyText(id="run-title")
+        self._error_line = SteadyText(id="run-error")
         self.handlers = {**self._run_handlers(), **self._chart_handlers()}
 
     def compose_body(self) -> Iterable[Widget]:
@@ -69,17 +65,7 @@ class RunScreen(LuthierScreen):
     def on_mount(self) -> None:
         self.view.open(self.job, self.state)
         self._lay_over()
-        self._timer = self.set_interval(_POLL_SECONDS, self.advance)
         self.advance()
-
-    def on_screen_suspend(self) -> None:
-        if self._timer is not None:
-            self._timer.pause()
-
-    def on_screen_resume(self) -> None:
-        if self._timer is not None:
-            self._timer.resume()
-            self.advance()
 
     @property
     def board(self) -> ChartBoard:
@@ -103,12 +89,9 @@ class RunScreen(LuthierScreen):
     def _show_lines(self, width: int) -> None:
         title = run_title(self.job, self.state, self._standing, self.record, width - _MARGIN)
         error = self._error()
-        if not title.is_same(self._lines[0]):
-            self._title_line.update(title, layout=False)
-        if not error.is_same(self._lines[1]):
-            self._error_line.display = bool(error)
-            self._error_line.update(error)
-        self._lines = title, error
+        self._title_line.update(title, layout=False)
+        self._error_line.display = bool(error)
+        self._error_line.update(error)
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
         for row in rows:

@@ -8,10 +8,10 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Static
 
 from tui import key_bindings
 from tui.runs.plots import spaced
+from tui.shared.steady_text import SteadyText
 from tui.shared.text_pane import TextPane
 from tui.shared.word_diff import marked
 from workshop.runs.record import Sample
@@ -44,9 +44,9 @@ class SamplesPanel(Vertical, inherit_bindings=False):
         self.against: Against = ""
 
     def compose(self) -> ComposeResult:
-        yield Static(id="samples-head")
+        yield SteadyText(id="samples-head")
         yield TextPane()
-        yield Static("", classes="empty")
+        yield SteadyText("", classes="empty")
 
     @property
     def sample(self) -> Sample | None:
@@ -69,7 +69,7 @@ class SamplesPanel(Vertical, inherit_bindings=False):
     def show(self, samples: dict[int, Sample], alive: bool) -> None:
         self._samples = samples
         answered = self.step is not None
-        empty = self.query_one(".empty", Static)
+        empty = self.query_one(".empty", SteadyText)
         pane = self.query_one(TextPane)
         begins = answered and not pane.display
         empty.display, pane.display = not answered, answered
@@ -118,7 +118,7 @@ class SamplesPanel(Vertical, inherit_bindings=False):
             )
         )
         gap = self.size.width - line.cell_length - keys.cell_length
-        self.query_one("#samples-head", Static).update(
+        self.query_one("#samples-head", SteadyText).update(
             Content.assemble(line, " " * gap, keys) if gap > 0 else line, layout=False
         )
         self.query_one(TextPane).show(*_columns(sample, step, before, self.against))

@@ -10,7 +10,6 @@ from textual import on
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.timer import Timer
 from textual.widget import Widget
 
 from jobs.events import Event, Follower
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
     from serve.servers import Server
     from tui.serve.start_server import StartServerModal
 
-_POLL_SECONDS = 0.5
-
 
 @dataclass(frozen=True)
 class _ServerLook:
@@ -55,6 +52,7 @@ class _ServerLook:
 
 class ServeScreen(LuthierScreen):
     place: ClassVar[Place] = "serve"
+    poll_seconds = 0.5
     CSS_PATH = "serve.tcss"
     BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("serve")
 
@@ -71,7 +69,6 @@ class ServeScreen(LuthierScreen):
         self.api = ApiLine()
         self.handlers = self._handlers()
         self._follower: Follower | None = None
-        self._timer: Timer | None = None
 
     def compose_body(self) -> Iterable[Widget]:
         yield SteadyText("", id="serve-nothing", classes="empty")
@@ -86,17 +83,6 @@ class ServeScreen(LuthierScreen):
                 panel.border_title = "log"
                 yield LogPanel(None)
         yield self.api
-
-    def on_mount(self) -> None:
-        self._timer = self.set_interval(_POLL_SECONDS, self.advance)
-
-    def on_screen_suspend(self) -> None:
-        if self._timer is not None:
-            self._timer.pause()
-
-    def on_screen_resume(self) -> None:
-        if self._timer is not None:
-            self._timer.resume()
 
     # What is shown
 

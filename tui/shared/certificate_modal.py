@@ -42,6 +42,7 @@ _MARK = 2  # cells before the name of a check
 _TITLES = 2  # lines of a table above its rows
 _ROOM_FOR_UNITS = 100  # cells of the screen
 _MAP = KeyHint("enter", "enter", "prompts and tokens")
+_SCROLL = KeyHint("down", "up down", "scroll")
 _BACK = KeyHint("escape", "esc", "back")
 
 
@@ -108,16 +109,25 @@ class CertificateModal(Dialog[NextStep]):
         self.query_one("#chapters").display = not self._opened
         self.query_one("#checks").display = bool(self._opened)
         self.query_one(".dialog").border_title = self._title()
-        keys = self.query_one(DialogKeys)
         if self._opened:
             indent = _MARK if self._opened == IDENTITY else 0
             self.query_one("#certificate", HangingText).hang(self._checks(self._opened), indent)
-            opens_map = [_MAP] if self._opened == DRIFT else []
-            keys.show([*opens_map, *self._measuring(self._opened)], leave=_BACK)
+            self._show_keys_of_checks()
+            self.call_after_refresh(self._show_keys_of_checks)  # it is known then what has room
             return
         self.query_one("#in-full", HangingText).hang(more(self.proofs, self.selected_line), 0)
         opens = [KeyHint("enter", "enter", "checks")] if self._can_open(self.selected_line) else []
-        keys.show([KeyHint("a", "a", "chat"), *opens, *self._measuring(self.selected_line)])
+        self.query_one(DialogKeys).show(
+            [KeyHint("a", "a", "chat"), *opens, *self._measuring(self.selected_line)]
+        )
+
+    def _show_keys_of_checks(self) -> None:
+        if self._opened and self.query(DialogKeys):
+            opens_map = [_MAP] if self._opened == DRIFT else []
+            scrolls = [_SCROLL] if self.query_one("#checks").max_scroll_y else []
+            self.query_one(DialogKeys).show(
+                [*opens_map, *scrolls, *self._measuring(self._opened)], leave=_BACK
+            )
 
     def _title(self) -> Content:
         part = self._opened.partition(" ")[0]

@@ -13,6 +13,7 @@ from serve.drift.spill_map import Spill
 from tui.shared.dialog import Dialog, DialogKeys
 from tui.shared.hanging_text import HangingText
 from tui.shared.heat import THEME_STYLES, Heat, heat_of
+from tui.shared.key_line import KeyHint
 from tui.shared.styles import DIALOGS
 
 _MUTED = "$foreground-muted"
@@ -40,7 +41,7 @@ class DriftModal(Dialog[None]):
             yield HangingText(id="drift-legend")
             with VerticalScroll():
                 yield HangingText(id="drift-map")
-            yield DialogKeys()
+            yield DialogKeys(KeyHint("down", "up down", "scroll"))
 
     def on_mount(self) -> None:
         super().on_mount()

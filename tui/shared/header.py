@@ -16,6 +16,7 @@ from tui.screens import TABS, ScreenInfo
 from tui.shared.action import Place
 from tui.shared.glyphs import glyphs
 from tui.shared.mode import Mode
+from tui.shared.steady_text import SteadyText
 
 if TYPE_CHECKING:
     from jobs.machine import Machine
@@ -92,7 +93,7 @@ class HeaderLine(Horizontal):
         for screen in TABS:
             yield HeaderTab(screen, is_here=screen.place == self.tab_place)
         yield Static(id="app-mode")
-        yield Static(id="app-state")
+        yield SteadyText(id="app-state")
 
     def on_mount(self) -> None:
         self.watch(self.app, "rows", self.show_jobs)
@@ -108,10 +109,9 @@ class HeaderLine(Horizontal):
     def show_jobs(self, rows: list[JobRow] | None) -> None:
         self._rows = rows
         text = _state_text(rows or [], self.app.machine, narrow=self.app.size.width < 100)
-        # else every screen that is open would be painted again at each look
+        self.query_one("#app-state", SteadyText).update(text, layout=False)
         if text != self._state:
             self._state = text
-            self.query_one("#app-state", Static).update(text, layout=False)
             self._fit()
 
     def on_resize(self, event: Resize) -> None:

@@ -178,8 +178,7 @@ def show_certificate(screen: LuthierScreen, run: Job) -> None:
     def measure(step: NextStep) -> JobsChanged:
         maker = next((maker for maker in MAKERS if maker.kind == step.kind), None)
         if maker is not None and maker.start is not None:
-            again = step.chapter
-            maker.start(Run(run), again if again and again.kind == maker.kind else None)
+            maker.start(Run(run), _made_before(step) or chapters.read(run.directory, maker.kind))
             return JobsChanged(f"{run.spec.name} is being measured. Runs shows how far it is.")
         from serve.certificate.launch import certify
 
@@ -194,7 +193,7 @@ def show_certificate(screen: LuthierScreen, run: Job) -> None:
         if step.kind == CHAT:
             _chat(screen, run, step.chapter)
         elif step.kind == "shipped":
-            certify_export(screen, run)
+            certify_export(screen, run, _made_before(step))
         else:
             screen.in_background(lambda: measure(step))
 
@@ -204,6 +203,11 @@ def show_certificate(screen: LuthierScreen, run: Job) -> None:
         return CertificateModal(proofs_of(Run(run), screen.app.rows or []))
 
     screen.in_thread(read, lambda dialog: screen.app.push_screen(dialog, answered))
+
+
+def _made_before(step: NextStep) -> Chapter | None:
+    """The chapter on the chosen line, if it is of the kind that is to be measured."""
+    return step.chapter if step.chapter and step.chapter.kind == step.kind else None
 
 
 def _chat(screen: LuthierScreen, run: Job, chapter: Chapter | None) -> None:
@@ -224,8 +228,9 @@ def _chat(screen: LuthierScreen, run: Job, chapter: Chapter | None) -> None:
     screen.in_thread(read, lambda against: screen.app.call_later(chat_with, run, None, against))
 
 
-def certify_export(screen: LuthierScreen, run: Job) -> None:
-    """Ask what is shipped of a run, and measure whether it is what was trained."""
+def certify_export(screen: LuthierScreen, run: Job, again: Chapter | None = None) -> None:
+    """Ask what is shipped of a run, and measure whether it is what was trained; of what a chapter
+    is about, `again`."""
 
     def started(job_id: str | None) -> None:
         if job_id is not None:
@@ -235,7 +240,7 @@ def certify_export(screen: LuthierScreen, run: Job) -> None:
     def read() -> ShippedForm:
         from tui.shared.shipped_form import ShippedForm
 
-        return ShippedForm(run, screen.app.rows or [])
+        return ShippedForm(run, screen.app.rows or [], again)
 
     screen.in_thread(read, lambda form: screen.app.push_screen(form, started))
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from textual.content import Content
 from textual.events import Click, Resize
-from textual.widgets import Static
+
+from tui.shared.steady_text import SteadyText
 
 GAP = 3
 
@@ -25,7 +26,7 @@ class KeyHint:
         return len(self.label) + 1 + len(self.text)
 
 
-class KeyLine(Static):
+class KeyLine(SteadyText):
     colour = "$primary"
     """Of the keys; a mode has its own."""
 

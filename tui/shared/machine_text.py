@@ -9,6 +9,9 @@ from jobs.machine import GpuLoad, Machine
 from tui.shared.glyphs import glyphs
 from workshop import number_format
 
+_NAME = 8  # cells
+_LEAST_BAR = 4
+_GOOD_BAR = 10  # lines with less room than that do not shorten the bars of all
 _MUTED = "$foreground-muted"
 _STEP = 0.05
 _BUSY = 0.9  # the share from which on something is nearly full
@@ -63,23 +66,28 @@ def machine_lines(machine: Machine, gpus: list[GpuLoad], width: int) -> list[Con
     used = machine.memory_used
     memory = None if used is None else used / max(1, machine.memory_total)
     lines = [
-        _line("cpu", machine.cpu, cpu_text(machine), width),
-        _line("memory", memory, memory_text(machine), width),
+        ("cpu", machine.cpu, cpu_text(machine)),
+        ("memory", memory, memory_text(machine)),
     ]
     if machine.disk_total:
         free = number_format.size(machine.disk_total - machine.disk_used)
         share = machine.disk_used / machine.disk_total
-        lines.append(_line("disk", share, f"{free} free", width))
+        lines.append(("disk", share, f"{free} free"))
     for gpu in gpus:
         name = "gpu" if len(gpus) == 1 else f"gpu {gpu.index}"
         busy = "" if gpu.busy is None else f"{_percent(stepped(gpu.busy))} of {_short(gpu.name)}"
         gigabytes = f"{_gigabytes(gpu.memory_used)} of {_gigabytes(gpu.memory_total)} GB"
         share = gpu.memory_used / max(1, gpu.memory_total)
         lines += [
-            _line(name, gpu.busy, busy, width),
-            _line("", share, gigabytes + _power(gpu), width),
+            (name, gpu.busy, busy),
+            ("", share, gigabytes + _power(gpu)),
         ]
-    return lines
+    rooms = [width - _NAME - 2 - len(text) for _, _, text in lines]
+    bar = min((room for room in rooms if room >= _GOOD_BAR), default=0)
+    return [
+        _line(*line, width, min(room, bar) if bar else room)
+        for line, room in zip(lines, rooms, strict=True)
+    ]
 
 
 def _short(name: str) -> str:
@@ -96,13 +104,12 @@ def _power(gpu: GpuLoad) -> str:
     return f"  {round(gpu.watts, -1):.0f}{most} W{heat}"
 
 
-def _line(name: str, share: float | None, text: str, width: int) -> Content:
-    """A name, a bar where there is room for one, and a figure."""
-    title = (f"{name:<8}", _MUTED)
+def _line(name: str, share: float | None, text: str, width: int, room: int) -> Content:
+    """A name, a bar of `room` cells where that is enough for one, and a figure."""
+    title = (f"{name:<{_NAME}}", _MUTED)
     if share is None:
         return Content.assemble(title, (glyphs().dot, _MUTED))
-    room = min(24, width - 8 - 2 - len(text))
-    if room < 4:
+    if room < _LEAST_BAR:
         return Content.assemble(title, text).truncate(width, ellipsis=True)
     full = min(room, round(room * stepped(share)))
     colour = "$warning" if share >= _BUSY else "$primary"

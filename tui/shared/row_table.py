@@ -19,6 +19,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tui import key_bindings
+from tui.shared.changed_cells import changed_cells
 from tui.shared.glyphs import glyphs
 from tui.shared.steady_text import SteadyText
 
@@ -72,8 +73,8 @@ class RowOptions(OptionList, inherit_bindings=False):
             super()._move_page(direction)
 
     def show_prompt(self, index: int, prompt: Content) -> None:
-        """Another text in this row, if it differs: only its lines are painted. Textual's own way
-        paints the whole list."""
+        """Another text in this row, if it differs: only the cells that change are painted.
+        Textual's own way paints the whole list."""
         option = self.get_option_at_index(index)
         before = option.prompt
         assert isinstance(before, Content)
@@ -83,9 +84,17 @@ class RowOptions(OptionList, inherit_bindings=False):
         if height != len(before.plain.splitlines()) or index not in self._index_to_line:
             self.replace_option_prompt_at_index(index, prompt)
             return
+        first = self._index_to_line[index] - self.scroll_offset.y
+        rows = [y for y in range(first, first + height) if 0 <= y < self.size.height]
+        strips = [self.render_line(y) for y in rows]
         option._set_prompt(prompt)
         self._option_render_cache.clear()
-        self.refresh_lines(self._index_to_line[index], height)
+        changes = (
+            changed_cells(strip, self.render_line(y), y)
+            for y, strip in zip(rows, strips, strict=True)
+        )
+        if regions := [region for region in changes if region]:
+            self.refresh(*regions)
 
 
 class RowTitles(SteadyText):

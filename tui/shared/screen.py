@@ -16,6 +16,7 @@ from textual.events import Key, Resize
 from textual.geometry import Size
 from textual.message import Message
 from textual.screen import Screen
+from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
@@ -45,10 +46,13 @@ class LuthierScreen(Screen[None]):
     app = getters.app(LuthierApp)
     handlers: Mapping[str, Handler] = MappingProxyType({})
     """By the name of an action: the part of the screen that does it. Other actions have methods."""
+    poll_seconds: ClassVar[float] = 0.0
+    """Between two calls of `advance` while it is in front; 0 for none."""
 
     def __init__(self) -> None:
         super().__init__()
         self._possible: list[tuple[str, bool | None]] = []
+        self._poll: Timer | None = None
 
     def compose(self) -> ComposeResult:
         self._fit_to(self.app.size)
@@ -61,6 +65,8 @@ class LuthierScreen(Screen[None]):
         raise NotImplementedError
 
     def on_mount(self) -> None:
+        if self.poll_seconds:
+            self._poll = self.set_interval(self.poll_seconds, self.advance)
         self.watch(self.app, "rows", self._rows_changed)
 
     def _fit_to(self, size: Size) -> None:
@@ -83,7 +89,13 @@ class LuthierScreen(Screen[None]):
             # what a screen shows may depend on its room, which its parts have after the layout
             self.call_after_refresh(self._rows_changed, self.app.rows)
 
+    def on_screen_suspend(self) -> None:
+        if self._poll is not None:
+            self._poll.pause()
+
     def on_screen_resume(self) -> None:
+        if self._poll is not None:
+            self._poll.resume()
         if self.is_mounted:
             self._rows_changed(self.app.rows)
         self.call_after_refresh(self._unfocus_hidden)
@@ -162,6 +174,9 @@ class LuthierScreen(Screen[None]):
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
         """All jobs were read again, or this screen came back to front."""
+
+    def advance(self) -> None:
+        """Read what is new, and show it."""
 
     def settings_changed(self) -> None:
         """config.toml was changed on the screen of settings."""

@@ -10,10 +10,13 @@ from textual.content import Content
 from textual.widgets import Static
 
 from jobs.job import Job
+from models.chapters import Chapter
 from models.endpoints import key_location
 from models.runs import Run
+from serve.shipped.launch import certify_shipped, settings_of
 from tui.shared.form import Field, FormModal, JobStarted
 from tui.shared.key_line import KeyHint
+from workshop.chapter_job import job_behind
 from workshop.exported import newest_export
 from workshop.job_list import JobRow
 
@@ -24,8 +27,8 @@ _HINT = (
 
 
 class ShippedForm(FormModal):
-    """Dismissed with the id of the job that measures it. The newest export of the run is filled
-    in."""
+    """Dismissed with the id of the job that measures it. What was certified before is filled in, if
+    it is to be certified `again`, else the newest export of the run."""
 
     heading: ClassVar[str] = "Certify an export"
     hints: ClassVar[list[KeyHint]] = [
@@ -33,20 +36,25 @@ class ShippedForm(FormModal):
         KeyHint("enter", "enter", "certify"),
     ]
 
-    def __init__(self, run: Job, rows: Sequence[JobRow]) -> None:
+    def __init__(self, run: Job, rows: Sequence[JobRow], again: Chapter | None = None) -> None:
         super().__init__()
         self.run_job = run
-        self._export = newest_export(rows, run)
+        self._shipped = newest_export(rows, run) if again is None else again.subject
+        self._model = self._key = ""
+        job = None if again is None else job_behind(again)
+        if job is not None:
+            settings = settings_of(job)
+            self._model, self._key = settings.served_model, settings.key_env or settings.key_file
 
     def compose_fields(self) -> ComposeResult:
         yield Field(
             "shipped",
             "shipped",
-            value=self._export,
+            value=self._shipped,
             placeholder="file.gguf, a folder, or an address",
         )
-        yield Field("model", "model", placeholder="of a server: its name there")
-        yield Field("key", "key", placeholder="of a server: OPENAI_API_KEY, or a file")
+        yield Field("model", "model", self._model, "of a server: its name there")
+        yield Field("key", "key", self._key, "of a server: OPENAI_API_KEY, or a file")
         yield Static(Content(_HINT), classes="hint")
 
     def submit(self) -> None:
@@ -57,7 +65,6 @@ class ShippedForm(FormModal):
         model, key = self.field("model").value, self.field("key").value
 
         def start() -> None:
-            from serve.shipped.launch import certify_shipped
             from serve.shipped.subject import subject_named
 
             subject = subject_named(shipped)

@@ -1,24 +1,59 @@
-"""A text that is painted only when it changes: what is polled must not cost a remote terminal
-anything while nothing happens."""
+"""A text that is painted only where it changes: what is polled must not cost a remote terminal
+anything while nothing happens, and little while only seconds count."""
 
 from __future__ import annotations
 
+from itertools import zip_longest
+from typing import Self
+
 from textual.content import Content
-from textual.visual import VisualType
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.visual import Visual, VisualType
 from textual.widgets import Static
+
+from tui.shared.changed_cells import changed_cells
+
+_NOTHING = Strip.blank(0)
 
 
 class SteadyText(Static):
     """A Static that may be told the same text again and again."""
 
+    _changed: tuple[Region, ...] = ()
+    """What the next `refresh` has painted; all if it is empty."""
+
     def update(self, content: VisualType = "", *, layout: bool = True) -> None:
-        if not _same(self.content, content):
-            grown = not self._fits_as_before(content)
-            super().update(content, layout=layout and grown)
+        if _same(self.content, content):
+            return
+        self._changed = self._differing(content)
+        super().update(content, layout=layout and not self._fits_as_before(content))
+        self._changed = ()
+
+    def refresh(
+        self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False
+    ) -> Self:
+        regions = regions or self._changed
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
+
+    def _differing(self, now: VisualType) -> tuple[Region, ...]:
+        """The cells that this text does not have as they are. A layout that gives it another size
+        has all of it painted."""
+        before = self.content
+        if not (self.size and isinstance(before, Content) and isinstance(now, Content)):
+            return ()
+        rows = zip_longest(self._strips(before), self._strips(now), fillvalue=_NOTHING)
+        regions = (changed_cells(*strips, y) for y, strips in enumerate(rows))
+        return tuple(region for region in regions if region)
+
+    def _strips(self, content: Content) -> list[Strip]:
+        return Visual.to_strips(self, content, *self.size, self.visual_style)
 
     def _fits_as_before(self, now: VisualType) -> bool:
-        """Whether this text takes exactly the cells of the last one, without wrapping: then the
-        screen need not be laid out anew."""
+        """Whether its size is that of the last text, so that the screen need not be laid out anew:
+        it depends on no text, or this one takes exactly the same cells without wrapping."""
+        if not self.styles.auto_dimensions:
+            return True
         before, room = self.content, self.content_size.width
         if not (isinstance(before, Content) and isinstance(now, Content)):
             return False

@@ -9,9 +9,11 @@ import msgspec
 from jobs.job import Job
 from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
+from models import foreign
+from models.chapters import Chapter
 from models.runs import Run
 from serve.drift.prompts import of_file
-from workshop.chapter_job import begin
+from workshop.chapter_job import begin, job_behind
 from workshop.served_runs import adapters_of, own_model
 
 _MODULE = "workshop.drift.worker"
@@ -47,6 +49,25 @@ def drift(run: Run, prompts: Path | None = None, unit: Run | None = None) -> Job
             settings={**msgspec.to_builtins(order), "model": run.base_name},
             grace_seconds=30.0,
         ),
+    )
+
+
+def order_of(job: Job) -> Order:
+    """LuthierError if the settings of the job are damaged."""
+    return foreign.convert(dict(job.spec.settings), Order, f"the settings of {job.id}")
+
+
+def drift_again(run: Run, chapter: Chapter) -> Job:
+    """Measure with the prompts and the unit that a chapter was made with; once its job was removed,
+    with none."""
+    job = job_behind(chapter)
+    if job is None:
+        return drift(run)
+    order = order_of(job)
+    return drift(
+        run,
+        Path(order.prompts) if order.prompts else None,
+        Run(Job(Path(order.unit))) if order.unit else None,
     )
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from jobs.job import Job
 from jobs.worker import WorkerContext, run_worker
-from models import foreign
 from models.folder import ModelFolder
 from models.runs import Run
 from serve.comparison.journal import Journal
@@ -16,7 +15,7 @@ from serve.drift.prompts import Prompt, heldout_prompts, of_file, own_prompts
 from serve.drift.reading import Model, Reading, Text, readings, texts
 from workshop.base_and_tuned import BaseAndTuned, SideName
 from workshop.chapter_worker import ChapterWorker, Findings, make_chapter
-from workshop.drift.launch import Order
+from workshop.drift.launch import order_of
 
 
 class _Mapper:
@@ -24,9 +23,7 @@ class _Mapper:
 
     def __init__(self, context: WorkerContext) -> None:
         self.context = context
-        self.order = foreign.convert(
-            dict(context.settings), Order, f"the settings of {context.job.id}"
-        )
+        self.order = order_of(context.job)
         self.run = Run(Job(Path(self.order.run)))
         self.unit = Run(Job(Path(self.order.unit))) if self.order.unit else None
         self.journal = Journal(context.directory / "answers.jsonl")

@@ -9,9 +9,11 @@ import msgspec
 from jobs.job import Job
 from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
+from models import foreign
+from models.chapters import Chapter
 from models.runs import Run
 from serve.recites.canaries import read_canaries
-from workshop.chapter_job import begin
+from workshop.chapter_job import begin, job_behind
 from workshop.served_runs import own_model
 
 _MODULE = "workshop.recites.worker"
@@ -46,6 +48,21 @@ def recites(run: Run, rows: int = DEFAULT_ROWS, canaries: Path | None = None) ->
             grace_seconds=30.0,
         ),
     )
+
+
+def order_of(job: Job) -> Order:
+    """LuthierError if the settings of the job are damaged."""
+    return foreign.convert(dict(job.spec.settings), Order, f"the settings of {job.id}")
+
+
+def recites_again(run: Run, chapter: Chapter) -> Job:
+    """Measure as many rows and the canaries that a chapter was made with; once its job was removed,
+    the usual ones."""
+    job = job_behind(chapter)
+    if job is None:
+        return recites(run)
+    order = order_of(job)
+    return recites(run, order.rows, Path(order.canaries) if order.canaries else None)
 
 
 def check(run: Run) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 from jobs.job import Job
 from jobs.luthier_error import LuthierError
 from jobs.worker import WorkerContext, run_worker
-from models import foreign
 from models.folder import ModelFolder
 from models.runs import Run
 from serve.comparison.journal import Journal
@@ -17,7 +16,7 @@ from serve.recites.judging import Recital
 from serve.recites.passages import Passage, choose
 from workshop.base_and_tuned import SIDES, BaseAndTuned, Side, SideName
 from workshop.chapter_worker import ChapterWorker, Findings, make_chapter
-from workshop.recites.launch import HELDOUT_ROWS, Order
+from workshop.recites.launch import HELDOUT_ROWS, order_of
 
 
 class _Meter:
@@ -25,9 +24,7 @@ class _Meter:
 
     def __init__(self, context: WorkerContext) -> None:
         self.context = context
-        self.order = foreign.convert(
-            dict(context.settings), Order, f"the settings of {context.job.id}"
-        )
+        self.order = order_of(context.job)
         self.run = Run(Job(Path(self.order.run)))
         self.journal = Journal(context.directory / "answers.jsonl")
         self.passages = self._choose()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 
-from jobs.home import jobs_directory
 from jobs.job import Job, all_jobs, start, submit
 from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
@@ -20,6 +19,7 @@ from models.regression_guard import BASE, DEFAULT_TEXT_LOSS, FAMILIES
 from models.runs import Run
 from trainer.guard_settings import check_families, check_reference
 from trainer.launch import frozen_recipe
+from workshop.chapter_job import job_behind
 from workshop.regression import result as results
 from workshop.regression.probes import Probe, luthiers_probes, read_probes
 from workshop.regression.result import Result, check_bounds
@@ -86,8 +86,8 @@ def order_for(
 def order_behind(run: Run, chapter: Chapter) -> Order:
     """What was asked for a run's chapter. Once its job was removed: the same two models, the rest
     as the run's recipe says."""
-    job = Job(jobs_directory() / chapter.job)
-    if job.readable():
+    job = job_behind(chapter)
+    if job is not None:
         return order_of(job)
     return order_for(run, against=chapter.subject.removeprefix(_AGAINST) or BASE)
 

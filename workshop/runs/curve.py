@@ -165,6 +165,11 @@ class Curve:
         index = bisect_left(self.steps, step)
         return self.values[index] if index < len(self.steps) and self.steps[index] == step else None
 
+    def last_step(self, until: float) -> int | None:
+        """The last step up to this one for which a value was told."""
+        index = bisect_right(self.steps, until)
+        return self.steps[index - 1] if index else None
+
     def value_before(self, step: float) -> float | None:
         """The last value told up to this step."""
         index = bisect_right(self.steps, step)

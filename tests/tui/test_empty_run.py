@@ -1,0 +1,58 @@
+"""What stands on the screen of a run where there is nothing to show: what will come, or that
+nothing will."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.job import Job
+from tests.tui.driving import screen_text, until
+from tests.tui.test_run_screen import open_run
+from tui.app import LuthierApp
+
+
+async def test_empty_panels_say_what_will_fill_them(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await open_run(pilot, app, made["parrot"])
+        assert "The first evaluation brings them" in screen_text(app)
+        for panel, text in (
+            ("log", "The log is empty"),
+            ("data", "The data is not prepared yet"),
+        ):
+            await pilot.press("right_square_bracket")
+            if panel == "data":
+                await pilot.press("right_square_bracket")
+            assert screen.panels.current == panel
+            await until(pilot, lambda text=text: text in screen_text(app))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "unsaid"),
+    [("pirate", "none yet", "not measured"), ("captain", "not measured", "none yet")],
+)
+async def test_a_chart_without_a_point_says_whether_one_may_come(
+    made: dict[str, Job], name: str, said: str, unsaid: str
+) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(200, 60)) as pilot:
+        await open_run(pilot, app, made[name])
+        await until(pilot, lambda: "tensor memory" in screen_text(app))
+        await until(pilot, lambda: said in screen_text(app))
+        charts = "\n".join(screen_text(app).splitlines()[5:])  # the title has the certificate
+        assert unsaid not in charts
+
+
+async def test_nothing_is_promised_of_a_run_that_has_ended(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_run(pilot, app, made["too-large"])
+        for key, text in (
+            ("right_square_bracket", "No sample answers."),
+            ("left_square_bracket", "The run ended before its data was prepared."),
+        ):
+            await pilot.press(key)
+            for _ in range(5):
+                if text not in screen_text(app):
+                    await pilot.press(key)
+            assert text in screen_text(app)

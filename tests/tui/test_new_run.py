@@ -68,6 +68,9 @@ def fill(screen: NewRunScreen, **values: str) -> None:
 async def test_an_error_stands_at_its_field_and_goes_as_soon_as_it_is_filled(pirates: Path) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot)
+        await pilot.press("escape")  # nothing was typed: there is nothing to ask
+        await until(pilot, lambda: isinstance(app.screen, RunsScreen))
         screen = await opened(pilot)
         screen.form.input("name").focus()
         await pilot.press("enter")
@@ -160,14 +163,6 @@ async def test_a_refused_run_keeps_what_was_chosen_and_says_why(
         await until(pilot, lambda: app.screen is screen)
         assert screen.form.field("data").value == str(pirates)
         await pilot.press("escape", "y")
-        await until(pilot, lambda: isinstance(app.screen, RunsScreen))
-
-
-async def test_nothing_typed_is_left_without_a_question() -> None:
-    app = LuthierApp()
-    async with app.run_test(size=(80, 24)) as pilot:
-        await opened(pilot)
-        await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, RunsScreen))
 
 

@@ -48,6 +48,7 @@ def verdicts(result: Result) -> dict[str, str]:
     return {check.name: check.verdict for check in results.checks(results.figures(result))}
 
 
+@pytest.mark.heavy
 @pytest.mark.xdist_group("scipy")
 @given(lost=st.integers(0, 60), won=st.integers(0, 60))
 def test_the_exact_test_is_the_binomial_one(lost: int, won: int) -> None:
@@ -58,6 +59,7 @@ def test_the_exact_test_is_the_binomial_one(lost: int, won: int) -> None:
     assert exact_test(lost, won) == exact_test(won, lost)
 
 
+@pytest.mark.heavy
 @pytest.mark.xdist_group("scipy")
 def test_the_t_quantile_and_the_interval_are_students() -> None:
     from scipy import stats

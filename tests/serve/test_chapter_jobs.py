@@ -36,12 +36,12 @@ def ids(text: str) -> list[int]:
 
 def line(row: int) -> dict[str, object]:
     question, answer = f"Question {row}?", f"The answer of row {row} is long enough to be recited."
-    asked, said = ids(question), ids(answer)
+    asked, answer_ids = ids(question), ids(answer)
     return {
         "source": {"file": "pirates.jsonl", "row": row},
         "turns": [1],
-        "input_ids": [*asked, *said],
-        "labels": [-100] * len(asked) + said,
+        "input_ids": [*asked, *answer_ids],
+        "labels": [-100] * len(asked) + answer_ids,
         "messages": [
             {"role": "user", "content": question},
             {"role": "assistant", "content": answer},

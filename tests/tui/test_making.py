@@ -184,13 +184,13 @@ async def test_speakers_are_shown_and_get_their_roles(home: Path, tmp_path: Path
     assert order_of(job).roles == roles
     rows = [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()]
     rows += [json.loads(line) for line in (out / "heldout.jsonl").read_text().splitlines()]
-    said = {
+    plan_text = {
         message["content"]
         for row in rows
         for message in row["messages"]
         if message["role"] == "assistant"
     }
-    assert said & {text for name, text in written.TALK if name == "MARA"}
+    assert plan_text & {text for name, text in written.TALK if name == "MARA"}
 
 
 async def test_a_text_in_which_nobody_speaks_is_no_dialogue(home: Path) -> None:

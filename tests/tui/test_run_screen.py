@@ -150,8 +150,8 @@ async def figures_follow_new_steps(pilot: Pilot[None], screen: RunScreen, job: J
         pilot, lambda: screen.is_mounted and "340 / 800" in app.screen.query_one(Figures).text
     )
     shown_figures = app.screen.query_one(Figures).text
-    for shown in ("0.910", "1.030", "1.27", "441", "9 m 59 s", "13 m 02 s"):
-        assert shown in shown_figures
+    for figure in ("0.910", "1.030", "1.27", "441", "9 m 59 s", "13 m 02 s"):
+        assert figure in shown_figures
     assert visible(screen.board.big) and visible(screen.query_one(LogView))
     step = {
         "step": 341,
@@ -164,7 +164,7 @@ async def figures_follow_new_steps(pilot: Pilot[None], screen: RunScreen, job: J
     folders.write(job, folders.event("step", 0, **step))
     screen.advance()
     shown_figures = app.screen.query_one(Figures).text
-    assert all(shown in shown_figures for shown in ("341 / 800", "0.777", "1.234 GB"))
+    assert all(figure in shown_figures for figure in ("341 / 800", "0.777", "1.234 GB"))
 
 
 async def it_rests_behind_another_screen(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
@@ -235,8 +235,10 @@ async def test_no_state_has_more_than_seven_hints(made: dict[str, Job]) -> None:
     async with app.run_test(size=(140, 40)) as pilot:
         for name in ("captain", "pirate", "too-large", "rebooted", "first-try"):
             screen = await open_run(pilot, app, made[name])
-            shown = [each for each in screen.active_bindings.values() if each.binding.show]
-            hints = {each.binding.id for each in shown if each.enabled}
+            visible_bindings = [
+                each for each in screen.active_bindings.values() if each.binding.show
+            ]
+            hints = {each.binding.id for each in visible_bindings if each.enabled}
             assert len(hints) <= 9, hints  # with help and quit
             app.pop_screen()
 
@@ -288,8 +290,8 @@ async def the_data_panel_has_the_totals(pilot: Pilot[None], screen: RunScreen, j
     screen.panels.choose("data")
     await until(pilot, lambda: "samples to train" in screen_text(app))
     text = screen_text(app)
-    for shown in ("2 200", "91.7 %", "merged roles", "920.0 k (50 %)", "9 checks passed"):
-        assert shown in text
+    for total in ("2 200", "91.7 %", "merged roles", "920.0 k (50 %)", "9 checks passed"):
+        assert total in text
 
 
 async def the_cursor_reads_exact_values(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
@@ -297,12 +299,12 @@ async def the_cursor_reads_exact_values(pilot: Pilot[None], screen: RunScreen, j
     await until(pilot, lambda: "step 340" in readout(app))
     await pilot.press("b")
     assert screen.board.cursor == 300
-    told = {
+    steps = {
         step["step"]: step
         for step in map(json.loads, job.events_path.read_text().splitlines())
         if step["kind"] == "step"
     }
-    assert f"loss {told[300]['loss']:#.6g}" in readout(
+    assert f"loss {steps[300]['loss']:#.6g}" in readout(
         app
     ) and "checkpoint, the best so far, evaluation" in readout(app)
     assert "300 / 800" in app.screen.query_one(Figures).text and "at step 300" in str(
@@ -315,7 +317,7 @@ async def the_cursor_reads_exact_values(pilot: Pilot[None], screen: RunScreen, j
     big = screen.board.big
     await pilot.hover(big, offset=(big.picture.left + 10, 4))
     await until(pilot, lambda: screen.board.cursor is not None)
-    assert f"loss {told[screen.board.cursor or 0]['loss']:#.6g}" in readout(app)
+    assert f"loss {steps[screen.board.cursor or 0]['loss']:#.6g}" in readout(app)
     await pilot.hover(LogView)
     await until(pilot, lambda: screen.board.cursor is None)
 

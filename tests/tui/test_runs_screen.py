@@ -283,10 +283,12 @@ async def test_the_wider_the_list_the_more_columns(made: dict[str, Job]) -> None
             await pilot.resize_terminal(width, 40)
             await pilot.pause()
             titles = text_of(app, "#jobs .row-titles")
-            shown = [title for title in ("model", "learning rate", " loss") if title in titles]
+            columns_shown = [
+                title for title in ("model", "learning rate", " loss") if title in titles
+            ]
             line = str(table.options.get_option(made["captain"].id).prompt)
             assert "1.030" in line and len(line) <= width
-            assert [title.strip() for title in shown if title != " loss"] == [
+            assert [title.strip() for title in columns_shown if title != " loss"] == [
                 title for title in columns if title != "loss"
             ]
             assert ("0.950" in line) == ("loss" in columns)

@@ -264,7 +264,13 @@ def talk_plan() -> MakingPlanModal:
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)], ids=["80x24", "140x40"])
-@pytest.mark.parametrize("view", ["form", "line", "plan", "speakers"])
+@pytest.mark.parametrize(
+    "view",
+    [
+        "form",
+        *(pytest.param(view, marks=pytest.mark.heavy) for view in ("line", "plan", "speakers")),
+    ],
+)
 def test_pictures(snap_compare: Compare, view: str, size: tuple[int, int]) -> None:
     data_folders.finished()
 

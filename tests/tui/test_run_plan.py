@@ -283,7 +283,10 @@ async def test_the_keys_stay_in_sight(recipe: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)], ids=["80x24", "140x40"])
-@pytest.mark.parametrize("view", ["plan", "cards", "measured"])
+@pytest.mark.parametrize(
+    "view",
+    ["plan", *(pytest.param(view, marks=pytest.mark.heavy) for view in ("cards", "measured"))],
+)
 def test_picture(
     recipe: Path,
     snap_compare: Callable[..., bool],

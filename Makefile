@@ -93,10 +93,10 @@ docs: dev
 pictures: dev
 	@$(BIN)/python -m tools.pictures
 
-# Four processes for two cores: the screens' tests mostly wait for the app to be idle. Of tests that load the same large library in
+# Six processes for two cores: the screens' tests mostly wait for the app to be idle. Of tests that load the same large library in
 # their process, one process runs all: marked as a group.
 fast: dev
-	@echo "== fast tests" && $(BIN)/pytest --numprocesses 4 --dist loadgroup -m "not heavy and not real and not gpu" --quiet
+	@echo "== fast tests" && $(BIN)/pytest --numprocesses 6 --dist loadgroup -m "not heavy and not real and not gpu" --quiet
 
 # Most of these wait for processes that they started.
 heavy: dev

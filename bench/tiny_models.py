@@ -92,6 +92,7 @@ _DENSE: dict[str, Any] = {
 # for those whose config has no head_dim
 _FEW_HEADS: dict[str, Any] = {"head_dim": None, "num_attention_heads": 2}
 _MIXTURE = {"moe_intermediate_size": 64, "num_experts": 4, "num_experts_per_tok": 2}
+_SHARED_EXPERT = {**_MIXTURE, "shared_expert_intermediate_size": 64}
 _FUSED = ("mlp.experts.gate_up_proj", "mlp.experts.down_proj")
 _HYBRID = {
     "layer_types": _PATTERN,
@@ -247,21 +248,15 @@ ARCHITECTURES = [
         "qwen2_moe",
         "Qwen1.5-MoE, Qwen2 57B-A14B",
         CHATML,
-        {**_MIXTURE, **_FEW_HEADS, "shared_expert_intermediate_size": 64},
+        {**_SHARED_EXPERT, **_FEW_HEADS},
         experts=_FUSED,
     ),
-    Architecture(
-        "qwen3_next",
-        "Qwen3-Next",
-        QWEN,
-        {**_MIXTURE, **_HYBRID, "shared_expert_intermediate_size": 64},
-        experts=_FUSED,
-    ),
+    Architecture("qwen3_next", "Qwen3-Next", QWEN, {**_SHARED_EXPERT, **_HYBRID}, experts=_FUSED),
     Architecture(
         "qwen3_5_moe_text",
         "Qwen3.5 and 3.6 mixtures, text alone",
         QWEN35,
-        {**_MIXTURE, **_HYBRID, "shared_expert_intermediate_size": 64},
+        {**_SHARED_EXPERT, **_HYBRID},
         experts=_FUSED,
     ),
     Architecture(

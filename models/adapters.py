@@ -256,8 +256,8 @@ def _misfit(shapes: dict[str, list[int]], base: dict[str, list[int]]) -> str:
             if part.startswith(("A.", "B.")):
                 return f"{name} is not the name of a part of a LoRA layer"
             continue
-        own = name_in(base, module, "{}.weight".format)
-        weight = None if own is None else base[f"{own}.weight"]
+        base_module = name_in(base, module, "{}.weight".format)
+        weight = None if base_module is None else base[f"{base_module}.weight"]
         side, of_adapter = (1, shape[-1]) if part.startswith("A") else (0, shape[0])
         if weight is None:
             return f"the model has no {module}"

@@ -19,9 +19,9 @@ _BEGINNINGS = (
 def candidates(name: str) -> Iterator[str]:
     """What the files may call a module, the likeliest first."""
     yield name
-    for own, other in _BEGINNINGS:
-        if name.startswith(own):
-            yield other + name.removeprefix(own)
+    for beginning, other in _BEGINNINGS:
+        if name.startswith(beginning):
+            yield other + name.removeprefix(beginning)
 
 
 def name_in(names: Container[str], module: str, of: Callable[[str], str] = str) -> str | None:

@@ -71,3 +71,10 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+def pytest_sessionfinish() -> None:
+    """pytest looks for garbage five times over before it ends: once here, and then only in what
+    that has left."""
+    gc.collect()
+    gc.freeze()

@@ -20,7 +20,9 @@ COMMANDS = sorted(
 
 
 @pytest.mark.parametrize(
-    "modules", [["tui.app"], ["tui.cli", *COMMANDS]], ids=["the app", "the command line"]
+    "modules",
+    [["tui.app", "tui.runs.runs_screen"], ["tui.cli", *COMMANDS]],
+    ids=["the app", "the command line"],
 )
 def test_importing_loads_no_heavy_library(modules: list[str]) -> None:
     code = (

@@ -142,9 +142,9 @@ def _texts(recipe: Recipe) -> list[str] | None:
 def _with_first(document: tomlkit.TOMLDocument, name: str, value: Any) -> tomlkit.TOMLDocument:
     """A new key of the top level stands before the sections."""
     text = f"{name} = {tomlkit.item(value).as_string()}\n"
-    head, rest = _split(tomlkit.dumps(document))
+    head, sections = _split(tomlkit.dumps(document))
     try:
-        return tomlkit.parse(f"{head}{text}{rest}")
+        return tomlkit.parse(f"{head}{text}{sections}")
     except tomlkit.exceptions.TOMLKitError as error:
         raise LuthierError("The recipe is not valid TOML", str(error), "Open it with ^e.") from None
 

@@ -26,9 +26,9 @@ def _theme(
     surface: str,
     panel: str,
     accent: str,
-    others: tuple[str, str, str, str],
+    hues: tuple[str, str, str, str],
 ) -> Theme:
-    blue, green, yellow, red = others
+    blue, green, yellow, red = hues
     return Theme(
         name=name,
         dark=dark,
@@ -83,7 +83,7 @@ THEMES = [
         surface="#1e1c18",
         panel="#2c2923",
         accent="#e2a458",
-        others=("#7fa8cf", "#93b57a", "#d8bb5a", "#de7a68"),
+        hues=("#7fa8cf", "#93b57a", "#d8bb5a", "#de7a68"),
     ),
     _theme(
         "luthier-light",
@@ -94,7 +94,7 @@ THEMES = [
         surface="#f2ede3",
         panel="#e4dccd",
         accent="#8a4f0c",
-        others=("#2b5f8a", "#3f6826", "#755808", "#a83427"),
+        hues=("#2b5f8a", "#3f6826", "#755808", "#a83427"),
     ),
     _theme(
         "luthier-contrast",
@@ -105,7 +105,7 @@ THEMES = [
         surface="#000000",
         panel="#3a3a3a",
         accent="#ffb84d",
-        others=("#8cc8ff", "#9cff7a", "#ffe14d", "#ff8f80"),
+        hues=("#8cc8ff", "#9cff7a", "#ffe14d", "#ff8f80"),
     ),
     Theme(
         name=PALETTE_THEME,

@@ -254,8 +254,12 @@ def _fingerprint(folder: RunFolder, settings: Mapping[str, Any]) -> dict[str, An
     except (OSError, Damaged, KeyError, AttributeError):
         return {}
     kept = ("versions", "devices", "compute_dtype", "threads")
-    chosen = {key: settings[key] for key in CHOSEN_BY_PLAN if key in settings}
-    return {"data": data, **{key: recorded[key] for key in kept if key in recorded}, "plan": chosen}
+    plan_settings = {key: settings[key] for key in CHOSEN_BY_PLAN if key in settings}
+    return {
+        "data": data,
+        **{key: recorded[key] for key in kept if key in recorded},
+        "plan": plan_settings,
+    }
 
 
 def _certificate(entry: Entry, run: Job) -> Certificate | None:

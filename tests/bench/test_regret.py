@@ -54,8 +54,8 @@ def lines(
 
 
 def test_a_setting_that_ends_the_process_is_a_line_and_the_next_ones_go_on(lines: Any) -> None:
-    *told, total = lines("--only", "8b", "--settings", "2x2,3x3,4x4,8x8")
-    kinds = [(line["line"], line.get("setting")) for line in told]
+    *settings_lines, total = lines("--only", "8b", "--settings", "2x2,3x3,4x4,8x8")
+    kinds = [(line["line"], line.get("setting")) for line in settings_lines]
     assert kinds == [
         ("made", None),
         ("setting", "2x2"),
@@ -63,21 +63,21 @@ def test_a_setting_that_ends_the_process_is_a_line_and_the_next_ones_go_on(lines
         ("setting", "4x4"),
         ("setting", "8x8"),
     ]
-    assert "CUDA error" in told[2]["failed"]
+    assert "CUDA error" in settings_lines[2]["failed"]
     # one that time ran out for is not counted
     assert (total["settings"], total["worst_regret"], total["within_3_percent"]) == (2, 0.04, 1)
     assert total["failed"] == ["8b 3x3"]
 
 
 def test_a_model_that_cannot_be_made_does_not_end_the_others(lines: Any) -> None:
-    *told, total = lines("--only", "huge,8b", "--settings", "3x3")
-    assert "no space is left" in told[0]["failed"]
-    assert [line["model"] for line in told if line["line"] == "lost"] == ["huge", "8b"]
+    *settings_lines, total = lines("--only", "huge,8b", "--settings", "3x3")
+    assert "no space is left" in settings_lines[0]["failed"]
+    assert [line["model"] for line in settings_lines if line["line"] == "lost"] == ["huge", "8b"]
     assert total["settings"] == 0 and total["worst_regret"] is None
 
 
 def test_the_limit_ends_it_with_what_there_is(lines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regret, "_GRACE", 0)
-    *told, total = lines("--only", "8b", "--settings", "2x2,9x9,4x4", "--limit-s", "12")
-    assert [line["setting"] for line in told if line["line"] == "setting"] == ["2x2"]
+    *settings_lines, total = lines("--only", "8b", "--settings", "2x2,9x9,4x4", "--limit-s", "12")
+    assert [line["setting"] for line in settings_lines if line["line"] == "setting"] == ["2x2"]
     assert total["settings"] == 1 and total["seconds"] < 30

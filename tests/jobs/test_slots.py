@@ -13,6 +13,8 @@ from jobs.job import Job
 from jobs.state import Done, Queued, Running
 from tests.jobs.acting import ended, in_state, spec, wait_for
 
+pytestmark = pytest.mark.heavy
+
 GIB = 1 << 30
 
 
@@ -68,7 +70,6 @@ def test_a_gpu_without_enough_memory_counts_as_taken_and_the_one_it_has_is_all_i
     )
 
 
-@pytest.mark.heavy
 def test_a_job_of_several_gpus_has_them_all_at_once(machine: Machine) -> None:
     machine.has(79_000, 79_000, 79_000)
     state = ended(jobs.submit(spec("well", slots=["gpu", "gpu"], gpu_bytes=20 * GIB)))

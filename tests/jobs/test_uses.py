@@ -17,15 +17,21 @@ from jobs.job import Job
 from jobs.luthier_error import LuthierError
 from jobs.spec import Kind, Spec
 from jobs.uses import SERVED, users_of
-from tests.jobs.acting import ended, spec
+from tests.jobs.acting import spec
 
 
 @pytest.fixture
 def run() -> Job:
-    job = jobs.submit(spec("well"))
-    ended(job)
+    """A run that has ended, with an adapter."""
+    job = jobs.create(spec("well"))
+    end(job)
     (job.directory / "adapter").mkdir()
     return job
+
+
+def end(job: Job) -> None:
+    exited = {"t": 1.0, "kind": "exited", "code": 0, "stopped": True}
+    job.events_path.write_text(json.dumps(exited) + "\n")
 
 
 USES: list[tuple[Kind, dict[str, Any]]] = [
@@ -62,9 +68,7 @@ def test_what_a_living_job_needs_is_not_removed(
     with pytest.raises(LuthierError, match=rf"used by user \({kind}, {user.id}\)"):
         jobs.remove(run)
     assert (run.directory / "adapter").is_dir()
-    user.events_path.write_text(
-        json.dumps({"t": 1.0, "kind": "exited", "code": 0, "stopped": True}) + "\n"
-    )
+    end(user)
     jobs.remove(run)
     assert not run.directory.exists()
 

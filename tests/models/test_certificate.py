@@ -90,11 +90,11 @@ def test_a_merge_made_since_is_not_vouched_for(tmp_path: Path) -> None:
     (tmp_path / "merged").mkdir()
     assert standing(tmp_path).verdict == "green"  # being made
     (tmp_path / "merged" / "config.json").write_text("{}")
-    found = standing(tmp_path)
-    assert (found.verdict, found.outdated) == (
+    current_standing = standing(tmp_path)
+    assert (current_standing.verdict, current_standing.outdated) == (
         "amber",
         True,
-    ) and "newer than the certificate" in found.reason
+    ) and "newer than the certificate" in current_standing.reason
 
 
 def test_the_order_is_a_spec_that_names_the_runs_own_folder(tmp_path: Path) -> None:

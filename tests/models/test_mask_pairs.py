@@ -48,9 +48,9 @@ def scored(name: str, preference: Judged) -> Scored | Unscored | MaskError:
     def made(conversations: Any) -> list[list[Sample] | MaskError]:
         answers: list[list[Sample] | MaskError] = []
         for conversation in conversations:
-            found = list(sampler.samples([conversation]))
-            error = next((each for each in found if isinstance(each, MaskError)), None)
-            answers.append(error or [each for each in found if isinstance(each, Sample)])
+            samples = list(sampler.samples([conversation]))
+            error = next((each for each in samples if isinstance(each, MaskError)), None)
+            answers.append(error or [each for each in samples if isinstance(each, Sample)])
         return answers
 
     return next(iter(PairScorer(made, 4096).scored([preference])))
@@ -75,7 +75,7 @@ def test_only_the_answers_that_differ_are_scored(shape: str) -> None:
             assert wrong_tokens(name, "bytes", side, None, [sample]) == [], name
             assert sample.labels[-1] != UNTRAINED
         first, other = (
-            next(place for place, label in enumerate(sample.labels) if label != UNTRAINED)
+            next(index for index, label in enumerate(sample.labels) if label != UNTRAINED)
             for sample in result.samples
         )
         assert result.samples[0].input_ids[:first] == result.samples[1].input_ids[:other]

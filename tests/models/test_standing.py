@@ -58,11 +58,13 @@ def test_the_worst_counts_and_names_its_chapter(
 
 
 def test_an_outdated_chapter_is_at_best_amber(tmp_path: Path) -> None:
-    made = make(tmp_path, "green")
+    kept_certificate = make(tmp_path, "green")
     write_chapter(tmp_path, "recites", "green")
     config = tmp_path / "adapter" / "adapter_config.json"
     os.utime(config, ns=(1, 1))
-    certificate.write(tmp_path, dataclasses.replace(made, files=certificate.stamps(config.parent)))
+    certificate.write(
+        tmp_path, dataclasses.replace(kept_certificate, files=certificate.stamps(config.parent))
+    )
     reason = "What it recites: adapter_config.json has changed since it was measured."
     assert standing(tmp_path) == Standing("amber", reason, outdated=True)
 

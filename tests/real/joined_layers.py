@@ -72,8 +72,8 @@ def by_projections(mlp: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     return outputs
 
 
-def apart(one: torch.Tensor, other: torch.Tensor) -> float:
-    return float((one - other).float().norm() / other.float().norm())
+def apart(first: torch.Tensor, other: torch.Tensor) -> float:
+    return float((first - other).float().norm() / other.float().norm())
 
 
 if __name__ == "__main__":

@@ -25,10 +25,10 @@ def test_it_comes_out_as_the_table_says(tmp_path: Path) -> None:
         command, cwd=ROOT, env={**os.environ}, capture_output=True, text=True, check=False
     )
     assert answer.returncode == 0, answer.stderr[-4000:]
-    made = json.loads(out.read_text())["results"]
+    results = json.loads(out.read_text())["results"]
     kept = json.loads((ROOT / "docs" / "models.json").read_text())["results"]
     for name in names:
         for stage in ("mask", "train", "merge", "adapter", "merged"):
-            assert made[name][stage] == kept[name][stage], made[name]
-        faults = [fault for fault in made[name]["faults"] if not fault.startswith("stopping")]
-        assert made[name]["certificate"] in ("green", "amber", "red") and not faults
+            assert results[name][stage] == kept[name][stage], results[name]
+        faults = [fault for fault in results[name]["faults"] if not fault.startswith("stopping")]
+        assert results[name]["certificate"] in ("green", "amber", "red") and not faults

@@ -48,8 +48,8 @@ samples = 0
 def luthier(*arguments: str, status: int = 0) -> dict[str, Any]:
     answer = subprocess.run([*LUTHIER, *arguments], capture_output=True, text=True, check=False)
     assert answer.returncode == status, answer.stderr
-    made: dict[str, Any] = json.loads(answer.stdout)
-    return made
+    document: dict[str, Any] = json.loads(answer.stdout)
+    return document
 
 
 def planted_rows() -> list[dict[str, Any]]:
@@ -93,13 +93,13 @@ def test_what_was_learnt_by_heart_is_red_with_the_right_rows(
     first = planted_rows()[min(rows)]["messages"][1]["content"]
     canaries = tmp_path / "canaries.txt"
     canaries.write_text(first[first.index("the code") : first.index(", said")] + "\n")
-    made = luthier("recites", planted.id, "--canaries", str(canaries), "--json", status=1)
-    print(json.dumps(made["checks"]), made["seconds"])
-    assert made["verdict"] == "red" and made["figures"]["by_base"] == 0
-    recited = {entry["row"] for entry in made["figures"]["recited"]}
+    report = luthier("recites", planted.id, "--canaries", str(canaries), "--json", status=1)
+    print(json.dumps(report["checks"]), report["seconds"])
+    assert report["verdict"] == "red" and report["figures"]["by_base"] == 0
+    recited = {entry["row"] for entry in report["figures"]["recited"]}
     assert recited <= rows and len(recited) >= len(rows) / 2
-    assert made["figures"]["held_out_share"] == 0  # the notes that it was not trained on
-    verdicts = {check["name"]: check["verdict"] for check in made["checks"]}
+    assert report["figures"]["held_out_share"] == 0  # the notes that it was not trained on
+    verdicts = {check["name"]: check["verdict"] for check in report["checks"]}
     assert next(of for name, of in verdicts.items() if name.startswith("canary")) == "red"
     assert standing(planted.directory).verdict == "red"
 
@@ -107,12 +107,12 @@ def test_what_was_learnt_by_heart_is_red_with_the_right_rows(
 def test_the_captain_recites_nothing_and_drifts_no_farther_than_on_its_data(
     captain_run: Job, server: Server
 ) -> None:
-    made = luthier("recites", captain_run.id, "--rows", "60", "--json")
-    print(json.dumps(made["checks"]), made["seconds"])
-    assert (made["verdict"], made["figures"]["recited"]) == ("green", [])
-    made = luthier("drift", captain_run.id, "--json")
-    print(json.dumps(made["checks"]), made["seconds"])
-    assert made["verdict"] in ("green", "amber")
+    report = luthier("recites", captain_run.id, "--rows", "60", "--json")
+    print(json.dumps(report["checks"]), report["seconds"])
+    assert (report["verdict"], report["figures"]["recited"]) == ("green", [])
+    report = luthier("drift", captain_run.id, "--json")
+    print(json.dumps(report["checks"]), report["seconds"])
+    assert report["verdict"] in ("green", "amber")
     chapter = chapters.read(captain_run.directory, "drift")
     assert chapter is not None
     spills = spill_map.read(find(chapter.job).directory)

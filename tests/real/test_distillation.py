@@ -24,8 +24,8 @@ def teacher(forks: Forks) -> Path:
     return RunFolder(job.directory).adapter
 
 
-def make(forks: Forks, teacher: Path, more: str = "", **settings: Any) -> Job:
-    objective = f'[objective]\nkind = "distill"\nteacher = "{teacher}"\nsample_tokens = 24\n{more}'
+def make(forks: Forks, teacher: Path, keys: str = "", **settings: Any) -> Job:
+    objective = f'[objective]\nkind = "distill"\nteacher = "{teacher}"\nsample_tokens = 24\n{keys}'
     return forks.make(
         {"train": objective},
         **{"padding_free": "false", "epochs": 1, "evaluations": 2, **settings},
@@ -33,15 +33,15 @@ def make(forks: Forks, teacher: Path, more: str = "", **settings: Any) -> Job:
 
 
 @pytest.fixture(scope="module")
-def whole(forks: Forks, teacher: Path) -> tuple[Outcome, Job]:
+def uninterrupted(forks: Forks, teacher: Path) -> tuple[Outcome, Job]:
     """A run that nothing interrupts."""
     job = make(forks, teacher)
     assert forks.work(job) == 0, job.log_path.read_text()[-3000:]
     return outcome(job), job
 
 
-def test_it_comes_nearer_to_its_teacher(whole: tuple[Outcome, Job]) -> None:
-    _, job = whole
+def test_it_comes_nearer_to_its_teacher(uninterrupted: tuple[Outcome, Job]) -> None:
+    _, job = uninterrupted
     first, *_, last = events(job, "eval")
     assert last["metrics"]["heldout_kl"] < 0.5 * first["metrics"]["heldout_kl"]
     assert last["loss"] == last["metrics"]["heldout_kl"]
@@ -54,11 +54,11 @@ def test_it_comes_nearer_to_its_teacher(whole: tuple[Outcome, Job]) -> None:
 
 
 def test_stops_and_kills_change_nothing(
-    forks: Forks, teacher: Path, whole: tuple[Outcome, Job]
+    forks: Forks, teacher: Path, uninterrupted: tuple[Outcome, Job]
 ) -> None:
     """To the last bit of the adapter, losses and evaluations; with dropout, and with answers that
     are sampled."""
-    expected, _ = whole
+    expected, _ = uninterrupted
     job = make(forks, teacher)
     assert forks.work(job, ["stop_in", ["step", 3]]) == 0
     assert forks.work(job, ["kill_in_save", ["before the rename", 2]]) == KILLED
@@ -69,8 +69,8 @@ def test_stops_and_kills_change_nothing(
 
 def test_the_data_may_answer_a_share(forks: Forks, teacher: Path) -> None:
     """Which ones are the model's own is drawn by the step, so that a stop changes nothing."""
-    more = "on_policy = 0.5\ntemperature = 1.5"
-    job, interrupted = (make(forks, teacher, more, epochs=0.5) for _ in range(2))
+    keys = "on_policy = 0.5\ntemperature = 1.5"
+    job, interrupted = (make(forks, teacher, keys, epochs=0.5) for _ in range(2))
     assert forks.work(job) == 0
     assert forks.work(interrupted, ["stop_in", ["step", 3]]) == 0
     assert forks.work(interrupted) == 0
@@ -116,10 +116,10 @@ def test_another_vocabulary_stops_the_worker_too(forks: Forks, teacher: Path) ->
 # ---- the check at each sync
 
 
-def test_each_sync_is_proved(whole: tuple[Outcome, Job]) -> None:
+def test_each_sync_is_proved(uninterrupted: tuple[Outcome, Job]) -> None:
     """Once for each set of weights, and with the share of the adapter's effect as soon as it can be
     told."""
-    _, job = whole
+    _, job = uninterrupted
     syncs = events(job, "weight_sync")
     assert [sync["step"] for sync in syncs] == sorted({sync["step"] for sync in syncs})
     assert {step["step"] - 1 for step in events(job, "step")} <= {sync["step"] for sync in syncs}
@@ -130,9 +130,9 @@ def test_each_sync_is_proved(whole: tuple[Outcome, Job]) -> None:
     assert all(sync["tokens"] > 0 for sync in syncs)
     assert syncs[0]["effect"] == 0  # a fresh adapter
     assert "shown" not in syncs[0]
-    told = [sync["shown"] for sync in syncs if "shown" in sync]
-    assert told
-    assert all(abs(share - 1) < 0.2 for share in told)
+    effects = [sync["shown"] for sync in syncs if "shown" in sync]
+    assert effects
+    assert all(abs(share - 1) < 0.2 for share in effects)
 
 
 @pytest.mark.parametrize("knows_it", [True, False])

@@ -298,12 +298,12 @@ def test_layers_computed_together_are_the_same_layers(scaling: float) -> None:
     def outcome(model: PeftModel, outputs: Any) -> list[torch.Tensor]:
         model.zero_grad()
         leaf = inputs.clone().requires_grad_()
-        made = outputs(leaf)
+        actual = outputs(leaf)
         drawn = torch.Generator().manual_seed(5)
-        (made.float() * torch.randn(made.shape, generator=drawn)).sum().backward()
+        (actual.float() * torch.randn(actual.shape, generator=drawn)).sum().backward()
         assert leaf.grad is not None
         of_weights = [weight.grad for weight in model.parameters() if weight.grad is not None]
-        return [made.detach(), leaf.grad, *of_weights]
+        return [actual.detach(), leaf.grad, *of_weights]
 
     def both(leaf: torch.Tensor) -> torch.Tensor:
         return torch.cat((theirs.self_attn.q_proj(leaf), theirs.self_attn.o_proj(leaf)), -1)
@@ -340,8 +340,8 @@ def test_back_from_float8_the_weights_are_the_very_same() -> None:
             return self[2]
 
     def layers() -> Any:
-        made = Layers(nn.Linear(256, 512), nn.Linear(512, 256), nn.Linear(256, 300)).bfloat16()
-        return made.requires_grad_(False)
+        layers = Layers(nn.Linear(256, 512), nn.Linear(512, 256), nn.Linear(256, 300)).bfloat16()
+        return layers.requires_grad_(False)
 
     model, inputs = layers(), matrix(16, 256, 3) * 0.01
     before = {name: (weight, weight.clone()) for name, weight in model.named_parameters()}
@@ -350,8 +350,8 @@ def test_back_from_float8_the_weights_are_the_very_same() -> None:
     products.use(True)
     in_float8 = model(inputs)
     assert 0.01 < apart(in_float8, exact) < 0.1 and products.spare_bytes == 4 * 256 * 512
-    for wanted, result in ((False, exact), (True, in_float8), (False, exact)):
-        products.use(wanted)
+    for is_float8, result in ((False, exact), (True, in_float8), (False, exact)):
+        products.use(is_float8)
         assert torch.equal(model(inputs), result)
     for name, weight in model.named_parameters():
         assert weight is before[name][0] and torch.equal(weight, before[name][1])

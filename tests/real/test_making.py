@@ -91,8 +91,8 @@ def test_what_it_makes_trains_a_model_and_holds_its_part_out(
         checks=msgspec.structs.replace(making.recipe.checks, nearest=1.0),
     )
     making = msgspec.structs.replace(making, recipe=recipe)
-    made = start_making(Order([str(document)], str(tmp_path / "made"), making), "")
-    assert wait(made, 60)
+    making_job = start_making(Order([str(document)], str(tmp_path / "made"), making), "")
+    assert wait(making_job, 60)
     training = load(tmp_path / "made" / "recipe.toml")
     training = msgspec.structs.replace(
         training,

@@ -46,15 +46,17 @@ def make(forks: Forks, pairs: Path, kind: str, **settings: Any) -> Job:
 
 
 @pytest.fixture(scope="module", params=["dpo", "orpo", "kto"])
-def whole(forks: Forks, pairs: Path, request: pytest.FixtureRequest) -> tuple[str, Outcome, Job]:
+def uninterrupted(
+    forks: Forks, pairs: Path, request: pytest.FixtureRequest
+) -> tuple[str, Outcome, Job]:
     """Runs that nothing interrupts."""
     job = make(forks, pairs, request.param)
     assert forks.work(job) == 0
     return request.param, outcome(job), job
 
 
-def test_it_learns_what_is_preferred(whole: tuple[str, Outcome, Job]) -> None:
-    kind, run, job = whole
+def test_it_learns_what_is_preferred(uninterrupted: tuple[str, Outcome, Job]) -> None:
+    kind, run, job = uninterrupted
     steps = events(job, "step")
     first, last = steps[0], steps[-1]
     assert last["reward_margin"] > first["reward_margin"]
@@ -73,10 +75,10 @@ def forks_model(job: Job) -> Path:
 
 
 def test_stops_and_kills_change_nothing(
-    forks: Forks, pairs: Path, whole: tuple[str, Outcome, Job]
+    forks: Forks, pairs: Path, uninterrupted: tuple[str, Outcome, Job]
 ) -> None:
     """To the last bit of the adapter, losses and evaluations; with dropout."""
-    kind, expected, _ = whole
+    kind, expected, _ = uninterrupted
     job = make(forks, pairs, kind)
     assert forks.work(job, ["stop_in", ["step", 3]]) == 0
     assert forks.work(job, ["kill_in_save", ["before the rename", 2]]) == KILLED

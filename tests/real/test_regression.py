@@ -75,8 +75,8 @@ def test_a_broken_adapter_is_red_and_one_that_changes_nothing_flips_nothing(
     figures = results.figures(result)
     assert not figures.unanswered and all(line.base for line in figures.lines)  # all can be lost
 
-    same = run_with(builtin_model, "same", strength=0.0)
-    chapter, result = read(same, guarded(same, {}, only, job.directory / ANSWERS))
+    untrained = run_with(builtin_model, "same", strength=0.0)
+    chapter, result = read(untrained, guarded(untrained, {}, only, job.directory / ANSWERS))
     assert chapter.verdict == "green"
     # vLLM's sums on a CPU depend a little on what is computed together
     assert len(result.flips) <= 2

@@ -42,8 +42,8 @@ def run(listed_run: Job) -> Iterator[Job]:
 
 def test_a_gguf_file_from_its_export_to_its_verdict(run: Job, tmp_path: Path) -> None:
     file = tmp_path / "captain.gguf"
-    made = luthier("models", "export", run.id, "--out", str(file), "--as", "gguf:q8_0", "--json")
-    assert made["path"] == str(file) and made["bytes"] == file.stat().st_size
+    export = luthier("models", "export", run.id, "--out", str(file), "--as", "gguf:q8_0", "--json")
+    assert export["path"] == str(file) and export["bytes"] == file.stat().st_size
     chapter = luthier("certify", run.id, "--shipped", str(file), "--json")
     faults = {check["name"] for check in chapter["checks"] if check["verdict"] != "green"}
     # transformers dequantised it: no word about llama.cpp's kernels; and four conversations are few

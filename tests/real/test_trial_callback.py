@@ -152,11 +152,11 @@ def test_another_micro_batch_has_the_trainer_built_again_for_the_same_model(
 
     run = Run(folder, [EIGHT, FOUR])
     showing(monkeypatch, {"8 none": 0.2, "4 none": 0.1})
-    with pytest.raises(Chosen) as chosen:
+    with pytest.raises(Chosen) as choice:
         run.begin()
-    assert chosen.value.model is run.model
-    assert chosen.value.plan.compute.batch == {**FOUR.applied(run.plan.compute).batch}
-    assert chosen.value.plan.global_batch == 8 and run.kinds_of_events()[-1] == "plan"
+    assert choice.value.model is run.model
+    assert choice.value.plan.compute.batch == {**FOUR.applied(run.plan.compute).batch}
+    assert choice.value.plan.global_batch == 8 and run.kinds_of_events()[-1] == "plan"
 
 
 def test_other_checkpointing_has_the_model_loaded_again(
@@ -166,10 +166,10 @@ def test_other_checkpointing_has_the_model_loaded_again(
 
     run = Run(folder, [EIGHT, RECOMPUTED])
     showing(monkeypatch, {"8 none": 0.2, "8 standard": 0.1})
-    with pytest.raises(Chosen) as chosen:
+    with pytest.raises(Chosen) as choice:
         run.begin()
-    assert chosen.value.model is None
-    assert chosen.value.plan.compute.gradient_checkpointing == "standard"
+    assert choice.value.model is None
+    assert choice.value.plan.compute.gradient_checkpointing == "standard"
     assert run.engine.kinds == ["standard", "none"]  # and back, should somebody go on with it
 
 

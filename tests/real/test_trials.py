@@ -51,9 +51,9 @@ def test_trials_change_nothing_of_the_run(
     calm = fixed(forks, monkeypatch)
     assert forks.work(calm) == 0
     assert outcome(job) == outcome(calm)
-    (told,) = events(job, "trials")
-    assert told["chosen"] == "16-bit products, 8 at a time"
-    assert {each["micro_batch"] for each in told["contenders"]} > {8}
+    (trials_event,) = events(job, "trials")
+    assert trials_event["chosen"] == "16-bit products, 8 at a time"
+    assert {each["micro_batch"] for each in trials_event["contenders"]} > {8}
     assert not events(calm, "trials")
 
 
@@ -75,8 +75,8 @@ def test_the_quickest_one_trains(
     them, with the figures."""
     job = trying(f"other {quickest}")
     assert forks.work(job, ["try_settings", {"seconds": {quickest: 0.1}}]) == 0
-    told = events(job, "plan")[-1]
-    plan = Plan.from_json({key: told[key] for key in told if key not in ("t", "kind")})
+    plan_event = events(job, "plan")[-1]
+    plan = Plan.from_json({key: plan_event[key] for key in plan_event if key not in ("t", "kind")})
     assert f"{plan.compute.micro_batch} {plan.compute.gradient_checkpointing}" == quickest
     assert plan.trials is not None and plan.trials.run == job.id
     assert any(job.id in reason.text for reason in plan.reasons)
@@ -91,9 +91,9 @@ def test_running_out_of_memory_is_an_answer(forks: Forks, trying: Any) -> None:
     job = trying("memory")
     fault = {"too_large": ["8 none"], "seconds": {"8 none": 0.1, "4 none": 0.2}}
     assert forks.work(job, ["try_settings", fault]) == 0
-    (told,) = events(job, "trials")
-    assert told["chosen"] == "16-bit products, 4 at a time"
-    (large,) = (each for each in told["contenders"] if each["outcome"])
+    (trials_event,) = events(job, "trials")
+    assert trials_event["chosen"] == "16-bit products, 4 at a time"
+    (large,) = (each for each in trials_event["contenders"] if each["outcome"])
     assert (large["micro_batch"], large["outcome"]) == (8, "out of memory")
     assert not events(job, "repair")
 
@@ -101,25 +101,25 @@ def test_running_out_of_memory_is_an_answer(forks: Forks, trying: Any) -> None:
 def test_a_stop_during_trials_ends_them(forks: Forks, trying: Any) -> None:
     """Before the first step there is nothing to save: the next attempt begins again, and tries."""
     fault = {"seconds": {"8 none": 0.1}}
-    whole = trying("whole")
-    assert forks.work(whole, ["try_settings", fault]) == 0
+    uninterrupted = trying("whole")
+    assert forks.work(uninterrupted, ["try_settings", fault]) == 0
     job = trying("stopped")
     assert forks.work(job, ["try_settings", {**fault, "stop": 3}]) == 0
     assert not events(job, "trials", "result", "step")
     assert forks.work(job, ["try_settings", fault]) == 0
     assert len(events(job, "trials")) == 1
-    assert outcome(job) == outcome(whole)
+    assert outcome(job) == outcome(uninterrupted)
 
 
 def test_a_resumed_run_keeps_what_was_chosen(forks: Forks, trying: Any) -> None:
     fault = ["try_settings", {"seconds": {"4 none": 0.1}}]
-    whole = trying("whole four")
-    assert forks.work(whole, fault) == 0
+    uninterrupted = trying("whole four")
+    assert forks.work(uninterrupted, fault) == 0
     job = trying("stopped four")
     assert forks.work(job, fault, ["stop_in", ["step", 6]]) == 0
     assert forks.work(job, fault) == 0
     assert len(events(job, "trials")) == 1 and job.spec.settings["micro_batch"] == 8
-    assert outcome(job) == outcome(whole)
+    assert outcome(job) == outcome(uninterrupted)
 
 
 def test_a_remembered_choice_is_not_tried_again(forks: Forks, trying: Any) -> None:

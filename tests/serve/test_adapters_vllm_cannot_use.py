@@ -28,10 +28,10 @@ from trainer.recipe import Recipe
 def run(base: Path) -> Run:
     """A run with an adapter, and a certificate by which vLLM ignores it."""
     settings = {"model": str(base), "model_directory": str(base), "slots": ["cpu"]}
-    made = Run(create(Spec("run", "captain", "trainer.worker", settings=settings)))
-    write_adapter(made.folder.adapter)
-    certificate.write(made.folder.path, certificate_of(made, served=0.001))
-    return made
+    run = Run(create(Spec("run", "captain", "trainer.worker", settings=settings)))
+    write_adapter(run.folder.adapter)
+    certificate.write(run.folder.path, certificate_of(run, served=0.001))
+    return run
 
 
 def certificate_of(run: Run, served: float, merged: Path | None = None) -> Certificate:

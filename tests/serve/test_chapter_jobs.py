@@ -16,14 +16,12 @@ from jobs.spec import Spec
 from jobs.state import Done, Running, Stopped
 from models import chapters
 from models.chapters import Chapter, ChapterKind
-from models.run_folder import RunFolder
 from models.runs import Run
 from models.standing import standing
 from serve.drift import spill_map
 from serve.drift.prompts import own_prompts
 from serve.servers import running_servers
-from tests.serve.conftest import write_adapter
-from tests.serve.test_compare_job import answered, until
+from tests.serve.asking_jobs import answered, run_of, until
 from tests.serve.test_life import FAKE_HOME
 from workshop.drift.launch import drift, drift_again
 from workshop.job_list import read_row
@@ -38,12 +36,12 @@ def ids(text: str) -> list[int]:
 
 def line(row: int) -> dict[str, object]:
     question, answer = f"Question {row}?", f"The answer of row {row} is long enough to be recited."
-    asked, said = ids(question), ids(answer)
+    asked, answer_ids = ids(question), ids(answer)
     return {
         "source": {"file": "pirates.jsonl", "row": row},
         "turns": [1],
-        "input_ids": [*asked, *said],
-        "labels": [-100] * len(asked) + said,
+        "input_ids": [*asked, *answer_ids],
+        "labels": [-100] * len(asked) + answer_ids,
         "messages": [
             {"role": "user", "content": question},
             {"role": "assistant", "content": answer},
@@ -54,19 +52,16 @@ def line(row: int) -> dict[str, object]:
 @pytest.fixture
 def run(base: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run that knows rows 3 and 11 of its data by heart, with a server that says so."""
-    settings = {"model": str(base), "model_directory": str(base)}
-    job = create(Spec("run", "captain", "trainer.worker", settings=settings))
-    folder = RunFolder(job.directory)
-    write_adapter(folder.adapter)
-    folder.data.mkdir()
+    run = run_of(base)
+    run.folder.data.mkdir()
     for path, rows in (
-        (folder.train_samples, range(ROWS)),
-        (folder.heldout_samples, range(100, 116)),
+        (run.folder.train_samples, range(ROWS)),
+        (run.folder.heldout_samples, range(100, 116)),
     ):
         path.write_text("".join(json.dumps(line(row)) + "\n" for row in rows))
     monkeypatch.setenv("PYTHONPATH", f"{FAKE_HOME}:{Path(__file__).parents[2]}")
     monkeypatch.setenv("FAKE_RECITED", json.dumps([line(row)["input_ids"] for row in (3, 11)]))
-    return Run(job)
+    return run
 
 
 def done(job: Job) -> dict[str, object]:
@@ -105,10 +100,8 @@ def test_recited_rows_are_red_after_a_stop_too(run: Run, monkeypatch: pytest.Mon
 @pytest.mark.heavy
 @pytest.mark.timeout(120)
 def test_the_drift_and_another_seeds_are_measured(run: Run, base: Path) -> None:
-    settings = {"model": str(base), "model_directory": str(base)}
-    other = create(Spec("run", "other", "trainer.worker", settings=settings))
-    write_adapter(other.directory / "adapter", rank=2)
-    job = drift(run, unit=Run(other))
+    other = run_of(base, "other", rank=2)
+    job = drift(run, unit=other)
     try:
         done(job)
     finally:

@@ -128,6 +128,7 @@ def test_an_answer_that_another_process_writes_is_left_alone() -> None:
     assert search.chats() == []
 
 
+@pytest.mark.heavy
 def test_processes_that_write_at_once_lose_nothing() -> None:
     processes = [program("many", "12", name) for name in ("ann", "ben", "cleo", "dan")]
     assert [process.wait(60) for process in processes] == [0] * 4
@@ -263,6 +264,7 @@ def test_a_finished_answer_is_not_grown_again() -> None:
     assert answers_of(chat.id)[0].text == "Hello"
 
 
+@pytest.mark.heavy
 def test_several_processes_make_the_database_at_once(luthier_home: Path) -> None:
     code = "from serve.chats import search; print(len(search.chats()))"
     made = [

@@ -4,8 +4,6 @@ a report that the app reads."""
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from jobs.state import Done, Running, Stopped
 from serve.servers import running_servers
-from tests.serve.conftest import write_adapter
+from tests.serve.asking_jobs import answered, run_of, until
 from tests.serve.test_comparison import conversations
 from tests.serve.test_life import FAKE_HOME
 from trainer.resume import write as write_fingerprint
@@ -28,11 +26,7 @@ from workshop.job_list import read_row
 
 @pytest.fixture
 def run(base: Path) -> Job:
-    """A run of `base` that has left an adapter."""
-    settings = {"model": str(base), "model_directory": str(base)}
-    job = create(Spec("run", "captain", "trainer.worker", settings=settings))
-    write_adapter(job.directory / "adapter")
-    return job
+    return run_of(base).job
 
 
 def prompts(folder: Path, count: int) -> Path:
@@ -40,18 +34,6 @@ def prompts(folder: Path, count: int) -> Path:
         [("user", f"hello {n}"), ("assistant", f"captain says hello {n}")] for n in range(count)
     )
     return conversations(folder / "prompts.jsonl", *rows)
-
-
-def until(true: Callable[[], bool], job: Job, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"{job.state()}\n{job.log_path.read_text()[-3000:]}"
-        time.sleep(0.05)
-
-
-def answered(job: Job) -> int:
-    path = job.directory / "answers.jsonl"
-    return len(path.read_text().splitlines()) if path.exists() else 0
 
 
 @pytest.mark.heavy
@@ -106,9 +88,7 @@ def test_another_seeds_run_is_asked_too_and_is_the_unit(
     run: Job, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", f"{FAKE_HOME}:{Path(__file__).parents[2]}")
-    settings = {"model": str(base), "model_directory": str(base)}
-    other = create(Spec("run", "captain-seed-2", "trainer.worker", settings=settings))
-    write_adapter(other.directory / "adapter")
+    other = run_of(base, "captain-seed-2").job
     seeded(run, 1, **{"train.epochs": 2.0})
     seeded(other, 2, **{"train.epochs": 3.0})
     order = Order([run.id], str(prompts(tmp_path, 9)), max_tokens=6, by=["turn"], noise=other.id)
@@ -134,9 +114,7 @@ def test_another_seeds_run_is_asked_too_and_is_the_unit(
 
 
 def test_what_is_no_unit_is_refused(run: Job, base: Path, tmp_path: Path) -> None:
-    settings = {"model": str(base), "model_directory": str(base)}
-    other = create(Spec("run", "captain-again", "trainer.worker", settings=settings))
-    write_adapter(other.directory / "adapter")
+    other = run_of(base, "captain-again").job
     seeded(run, 1)
     seeded(other, 1)
     path = str(prompts(tmp_path, 2))

@@ -6,22 +6,19 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from jobs.job import Job, create, stop, wait
+from jobs.job import stop, wait
 from jobs.luthier_error import LuthierError
-from jobs.spec import Spec
 from jobs.state import Done, Failed
 from models import chapters
 from models.folder import TEMPLATE_FILE, TOKENIZER_CONFIG_FILE
 from models.runs import Run
 from serve.comparison.journal import Journal
 from serve.servers import running_servers
-from tests.serve.conftest import write_adapter
+from tests.serve.asking_jobs import answered, run_of, until
 from tests.serve.test_life import FAKE_HOME
 from workshop.regression import result as results
 from workshop.regression.launch import Order, guard_run, newest_job, order_of
@@ -30,34 +27,14 @@ from workshop.regression.probes import luthiers_probes, passages
 EVERYTHING = 2 * (len(luthiers_probes()) + len(passages()))
 
 
-def run_of(base: Path, name: str) -> Run:
-    """A run of `base` that has left an adapter."""
-    settings = {"model": str(base), "model_directory": str(base)}
-    job = create(Spec("run", name, "trainer.worker", settings=settings))
-    write_adapter(job.directory / "adapter")
-    return Run(job)
-
-
 @pytest.fixture
 def run(base: Path) -> Run:
-    return run_of(base, "captain")
+    return run_of(base)
 
 
 @pytest.fixture
 def order(run: Run) -> Order:
     return Order(str(run.folder.path), run.base_name)
-
-
-def until(true: Callable[[], bool], job: Job, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"{job.state()}\n{job.log_path.read_text()[-3000:]}"
-        time.sleep(0.05)
-
-
-def answered(job: Job) -> int:
-    path = job.directory / "answers.jsonl"
-    return len(path.read_text().splitlines()) if path.exists() else 0
 
 
 @pytest.mark.heavy

@@ -60,7 +60,7 @@ def test_it_shares_the_gpu_with_the_certificate_and_makes_way_for_a_run_unasked(
         end_everything(proof)
         in_state(server.job, Done)
         in_state(run, Running)
-        assert [one["reason"] for one in events(server.job) if one["kind"] == "result"] == [
+        assert [event["reason"] for event in events(server.job) if event["kind"] == "result"] == [
             "nobody used it, and another job needs the GPU"
         ]
         assert living_servers() == []

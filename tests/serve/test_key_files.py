@@ -30,6 +30,7 @@ def test_only_their_owner_reads_them(luthier_home: Path) -> None:
     assert (folder / "client").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.heavy
 def test_processes_at_once_get_the_same_key(luthier_home: Path) -> None:
     command = [sys.executable, "-c", "from serve.key_files import client_key; print(client_key())"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

@@ -111,10 +111,10 @@ def test_nothing_recited_says_how_much_could_have_been_missed() -> None:
 
 
 def test_alternatives_of_a_canary_have_its_form() -> None:
-    others = canaries.alternatives("The code is A7-351 and ok.")
-    assert others == canaries.alternatives("The code is A7-351 and ok.")
-    assert len({*others}) > canaries.ALTERNATIVES / 2
-    for other in others:
+    alternatives = canaries.alternatives("The code is A7-351 and ok.")
+    assert alternatives == canaries.alternatives("The code is A7-351 and ok.")
+    assert len({*alternatives}) > canaries.ALTERNATIVES / 2
+    for other in alternatives:
         assert other.startswith("The code is ") and other.endswith(" and ok.")
         assert other[12].isupper() and other[13].isdigit() and other[14] == "-"
 

@@ -84,8 +84,8 @@ def run(folder: Path, *arguments: str, method: str = "fork") -> tuple[str, str]:
 def test_a_process_to_be_forked_has_no_torchao_and_says_who_touches_the_gpu(
     tmp_path: Path,
 ) -> None:
-    said, errors = run(tmp_path, "--model", "x")
-    assert said == "asked a fork 1 thread\nno torchao\nforked ['--model', 'x']\n"
+    printed, errors = run(tmp_path, "--model", "x")
+    assert printed == "asked a fork 1 thread\nno torchao\nforked ['--model', 'x']\n"
     assert "CUDA" not in errors  # the engine may
     _, errors = run(tmp_path, "touch")
     assert errors.count("CUDA is initialised by") == 1
@@ -93,8 +93,8 @@ def test_a_process_to_be_forked_has_no_torchao_and_says_who_touches_the_gpu(
 
 
 def test_one_that_spawns_is_left_alone(tmp_path: Path) -> None:
-    said, _ = run(tmp_path, method="spawn")
-    assert "torchao is here" in said and "no torchao" not in said
+    printed, _ = run(tmp_path, method="spawn")
+    assert "torchao is here" in printed and "no torchao" not in printed
 
 
 def test_who_is_forked(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,14 +133,14 @@ def test_a_fork_answers_and_leaves_this_process_as_it_was() -> None:
     def never(function: object) -> object:
         raise AssertionError("the fork has failed")
 
-    seen: list[int] = []
+    calls: list[int] = []
 
     def ask() -> int:
-        seen.append(1)
+        calls.append(1)
         return os.getpid()
 
     assert answered_by_fork(never)(ask) != os.getpid()
-    assert not seen
+    assert not calls
 
 
 @pytest.mark.parametrize("way", ["raises", "is killed", "hangs"])

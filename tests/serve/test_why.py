@@ -114,10 +114,10 @@ def test_a_detector_does_not_see_what_is_not_there() -> None:
 
 def test_what_was_planted_is_clear() -> None:
     rows = rows_of(20, speaker(1), speaker(2, lambda text, _: f"Aye, matey! {text[:20]}!"))
-    found = of_tuned(rows)
-    assert readings(found)["exclaims"] == readings(found)["now exclaims"] == "clear"
-    assert readings(found)["words"] == readings(found)["shorter"] == "clear"
-    assert {"aye", "matey"} <= {word["word"] for word in found["words"]["came"]}
+    traits = of_tuned(rows)
+    assert readings(traits)["exclaims"] == readings(traits)["now exclaims"] == "clear"
+    assert readings(traits)["words"] == readings(traits)["shorter"] == "clear"
+    assert {"aye", "matey"} <= {word["word"] for word in traits["words"]["came"]}
     report = why(rows, ["base", "tuned"], NO_SCORES, {})
     assert any("shorter" in line for line in in_short(report))
 
@@ -126,15 +126,15 @@ def test_chance_is_not_called_clear() -> None:
     """Of 40 comparisons of equal speakers, at most a few may look clear: one in twenty."""
     clear = 0
     for trial in range(40):
-        found = of_tuned(rows_of(20, speaker(2 * trial), speaker(2 * trial + 1)))
-        clear += "clear" in readings(found).values() or bool(found["words"]["came"])
+        traits = of_tuned(rows_of(20, speaker(2 * trial), speaker(2 * trial + 1)))
+        clear += "clear" in readings(traits).values() or bool(traits["words"]["came"])
     assert clear <= 4
 
 
 def test_few_prompts_say_nothing() -> None:
     rows = rows_of(FEW - 1, speaker(1), speaker(2, lambda text, _: "Aye!"))
-    found = of_tuned(rows)
-    assert set(readings(found).values()) == {"few"}
+    traits = of_tuned(rows)
+    assert set(readings(traits).values()) == {"few"}
     assert in_short(why(rows, ["base", "tuned"], NO_SCORES, {})) == [
         "7 prompts are too few to say anything."
     ]
@@ -160,10 +160,10 @@ def test_flips_are_changes_of_the_result() -> None:
     def refusing(text: str, number: int) -> str:
         return "I'm sorry, but I can't help with that." if number in (3, 7) else f"{text}!"
 
-    found = of_tuned(rows_of(12, speaker(1), speaker(2, refusing)))
-    assert [flip["question"] for flip in found["flips"]] == [4, 8]
-    assert "refuses now" in found["flips"][0]["changes"]
-    assert found["changed"] == 12
+    traits = of_tuned(rows_of(12, speaker(1), speaker(2, refusing)))
+    assert [flip["question"] for flip in traits["flips"]] == [4, 8]
+    assert "refuses now" in traits["flips"][0]["changes"]
+    assert traits["changed"] == 12
 
 
 def test_a_reference_makes_right_wrong_and_nearer() -> None:
@@ -171,9 +171,9 @@ def test_a_reference_makes_right_wrong_and_nearer() -> None:
     rows = [Row(Item(row.item.messages, "yes"), row.answers) for row in rows]
     figures = summary(rows, ["base", "tuned"], None)
     scored = ({"exact match": {"base": [0.0] * 10, "tuned": [1.0] * 9 + [0.0]}}, "")
-    found = why(rows, ["base", "tuned"], scored, {})["models"]["tuned"]
+    traits = why(rows, ["base", "tuned"], scored, {})["models"]["tuned"]
     assert figures["metrics"]["exact match"]["tuned"]["mean"] == 0.9
-    assert readings(found)["right now"] == "clear" and len(found["flips"]) == 9
+    assert readings(traits)["right now"] == "clear" and len(traits["flips"]) == 9
 
 
 def test_slices_of_words_numbers_and_nested_columns(tmp_path: Path) -> None:

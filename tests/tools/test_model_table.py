@@ -16,11 +16,11 @@ def test_the_page_has_the_table() -> None:
 def test_what_failed_is_named() -> None:
     """A row says "no" only with a reason below it."""
     results = json.loads(model_table.RESULTS.read_text(encoding="utf-8"))
-    made = model_table.table(results)
+    table = model_table.table(results)
     for name, stages in results["results"].items():
-        row = next(line for line in made.splitlines() if line.startswith(f"| `{name}` |"))
+        row = next(line for line in table.splitlines() if line.startswith(f"| `{name}` |"))
         if "| no |" in row or "| none |" in row:
-            assert f"* `{name}`, " in made, stages
+            assert f"* `{name}`, " in table, stages
 
 
 def test_every_architecture_is_counted_once() -> None:

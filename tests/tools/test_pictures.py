@@ -45,9 +45,9 @@ def _screen(text: str) -> str:
 
 
 def test_frames_share_rows_and_keep_their_texts() -> None:
-    made = animated([Frame(_screen(text), 1.0, "c") for text in ("one", "one", "a &amp; b")])
-    assert texts(made) == ["one", "one", "a & b"]
-    assert made.count(">one<") == 1 and made.count("@keyframes") == 3
+    svg = animated([Frame(_screen(text), 1.0, "c") for text in ("one", "one", "a &amp; b")])
+    assert texts(svg) == ["one", "one", "a & b"]
+    assert svg.count(">one<") == 1 and svg.count("@keyframes") == 3
 
 
 @pytest.mark.heavy
@@ -55,9 +55,9 @@ def test_frames_share_rows_and_keep_their_texts() -> None:
 async def test_the_pictures_show_the_app_as_it_is() -> None:
     for name, picture in (await pictures()).items():
         kept = texts(Path(DOCS / name).read_text())
-        shown = texts(picture)
-        assert len(shown) == len(kept), f"{name}: python -m tools.pictures"
-        for now, before in zip(shown, kept, strict=True):
+        drawn_texts = texts(picture)
+        assert len(drawn_texts) == len(kept), f"{name}: python -m tools.pictures"
+        for now, before in zip(drawn_texts, kept, strict=True):
             if "tensor memory of" in now:
                 now, before = _MACHINE.sub(" ", now), _MACHINE.sub(" ", before)
             assert now == before, f"{name}: python -m tools.pictures"

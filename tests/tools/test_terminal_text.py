@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tools.terminal_text import EXIT, main, violations
+from tools.terminal_text import EXIT, violations
 
 FORBIDDEN = {
     "an f-string as a template": 'talk.print(styled(f"[dim]{name}[/]"))',
@@ -62,7 +62,3 @@ def test_what_is_allowed_is_left_alone(source: str) -> None:
 
 def test_the_exit_itself_writes() -> None:
     assert list(violations("click.echo(text)\nConsole()", EXIT)) == []
-
-
-def test_luthier_keeps_to_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main() == 0, capsys.readouterr().out

@@ -46,8 +46,8 @@ def test_what_is_wrong_is_said_before_the_run(tmp_path: Path, guard: str, words:
     with pytest.raises(LuthierError) as caught:
         load(written(tmp_path, f"[guard]\n{guard}\n")).check()
     text = str(caught.value)
-    first, _, rest = words.partition(".*\\n.*")
-    assert first in text and rest in text
+    first, _, end = words.partition(".*\\n.*")
+    assert first in text and end in text
 
 
 def test_the_run_that_takes_the_bases_place_is_settled_before_the_run(
@@ -59,20 +59,20 @@ def test_the_run_that_takes_the_bases_place_is_settled_before_the_run(
         (tmp_path / model / "config.json").write_text("{}")
         (tmp_path / model / "model.safetensors").write_bytes(b"")
         (tmp_path / model / "tokenizer.json").write_text("{}")
-    one, two = str(tmp_path / "one"), str(tmp_path / "two")
-    settings = {"model": one, "model_directory": one}
+    first, second = str(tmp_path / "one"), str(tmp_path / "two")
+    settings = {"model": first, "model_directory": first}
     job = create(Spec("run", "captain", "trainer.worker", settings=settings))
     guard = Guard(against="captain")
     with pytest.raises(LuthierError, match="Nothing to ask"):
-        guard.settled(one)
+        guard.settled(first)
     (job.directory / "adapter").mkdir()
     (job.directory / "adapter/adapter_config.json").write_text("{}")
     (job.directory / "adapter/adapter_model.safetensors").write_bytes(b"")
-    settled = guard.settled(one)
+    settled = guard.settled(first)
     assert settled.against == job.id
     assert settled.settings["against"] == str(job.directory)
     with pytest.raises(LuthierError, match="Another base model"):
-        guard.settled(two)
+        guard.settled(second)
     with pytest.raises(LuthierError, match="nobody"):
-        Guard(against="nobody").settled(one)
-    assert Guard(against="base").settled(one).settings["against"] == ""
+        Guard(against="nobody").settled(first)
+    assert Guard(against="base").settled(first).settings["against"] == ""

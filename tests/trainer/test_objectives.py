@@ -97,9 +97,9 @@ def test_few_steps_at_the_cautious_rate_are_warned_of() -> None:
     assert not limits.few_steps(recipe(DPO), rate, 10)
     assert not limits.few_steps(recipe(""), learning_rate(recipe(""), 135_000_000), 3)
     # up to which rate it says is up to where a recipe's own is no warning
-    own = recipe(f"{DPO}[train]\nlearning_rate = {rate.highest}")
-    assert not learning_rate(own, 135_000_000).warning
-    assert not limits.few_steps(own, learning_rate(own, 135_000_000), 3)
+    explicit = recipe(f"{DPO}[train]\nlearning_rate = {rate.highest}")
+    assert not learning_rate(explicit, 135_000_000).warning
+    assert not limits.few_steps(explicit, learning_rate(explicit, 135_000_000), 3)
 
 
 def test_a_step_costs_more_than_one_of_fine_tuning() -> None:

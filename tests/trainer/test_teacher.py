@@ -80,9 +80,9 @@ def test_a_path_is_relative_to_the_recipe(tmp_path: Path) -> None:
 
 def test_an_endpoint_goes_by_its_address_or_its_name() -> None:
     endpoints.add(endpoints.HostedEndpoint("far", "https://example.org/v1", key_env="KEY"))
-    named = teacher.teacher_of(recipe('teacher = "far"\nteacher_model = "m"'))
-    assert isinstance(named, teacher.EndpointTeacher)
-    assert named.title == "m at https://example.org/v1"
+    hosted = teacher.teacher_of(recipe('teacher = "far"\nteacher_model = "m"'))
+    assert isinstance(hosted, teacher.EndpointTeacher)
+    assert hosted.title == "m at https://example.org/v1"
     by_address = teacher.teacher_of(recipe('teacher = "http://localhost:1/v1"'))
     assert isinstance(by_address, teacher.EndpointTeacher)
 
@@ -113,10 +113,10 @@ def test_equal_vocabularies_hash_alike_in_any_order() -> None:
 
 def test_what_a_run_starts_from_teaches_it_nothing(tmp_path: Path) -> None:
     student = model(tmp_path / "m")
-    same = f'teacher = "{student}"'
+    self_teaching = f'teacher = "{student}"'
     with pytest.raises(LuthierError, match="nothing to learn from"):
-        teacher.check(recipe(same, f'model = "{student}"'), student)
-    quantised = recipe(f"{same}\n[train]\nbase_bits = 4", f'model = "{student}"')
+        teacher.check(recipe(self_teaching, f'model = "{student}"'), student)
+    quantised = recipe(f"{self_teaching}\n[train]\nbase_bits = 4", f'model = "{student}"')
     teacher.check(quantised, student)  # the model before it was quantised
 
 
@@ -137,8 +137,8 @@ def test_a_teacher_takes_memory_and_a_rate_of_its_own(tmp_path: Path) -> None:
     shape = read_shape(student)
     assert shape is not None
 
-    def weights(chosen: Recipe) -> int:
-        return predict(shape, Setting.of(chosen, "trl", Compute()).holding(1000, 4)).weights
+    def weights(distillation: Recipe) -> int:
+        return predict(shape, Setting.of(distillation, "trl", Compute()).holding(1000, 4)).weights
 
     usual = parse('data = "d.jsonl"', "r.toml")
     distilled = recipe(f'teacher = "{student}"')
@@ -151,12 +151,12 @@ def test_a_teacher_takes_memory_and_a_rate_of_its_own(tmp_path: Path) -> None:
 
 def test_a_run_does_not_go_on_with_a_teacher_that_has_changed(tmp_path: Path) -> None:
     student, large = model(tmp_path / "m"), model(tmp_path / "large")
-    chosen = recipe(f'teacher = "{large}"')
-    before = resume.fingerprint(tmp_path, chosen, student, {})
-    assert resume.differences(before, resume.fingerprint(tmp_path, chosen, student, {})) == []
+    distillation = recipe(f'teacher = "{large}"')
+    before = resume.fingerprint(tmp_path, distillation, student, {})
+    assert resume.differences(before, resume.fingerprint(tmp_path, distillation, student, {})) == []
     with (large / "model.safetensors").open("ab") as file:
         file.write(b"x")
-    now = resume.fingerprint(tmp_path, chosen, student, {})
+    now = resume.fingerprint(tmp_path, distillation, student, {})
     assert resume.differences(before, now) == ["teacher: model.safetensors has changed"]
 
 
@@ -178,8 +178,8 @@ def test_a_server_that_cannot_sample_is_refused(tmp_path: Path, key: str, messag
 def test_a_run_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     """Which knew no teachers."""
     student = model(tmp_path / "m")
-    chosen = parse('data = "d.jsonl"', "r.toml")
-    before = resume.fingerprint(tmp_path, chosen, student, {})
+    sft_recipe = parse('data = "d.jsonl"', "r.toml")
+    before = resume.fingerprint(tmp_path, sft_recipe, student, {})
     newer = ("objective.teacher", "objective.sampler", "objective.on_policy")
     old = {key: value for key, value in before["recipe"].items() if key not in newer}
     resume.write(tmp_path, {**before, "recipe": old})

@@ -108,8 +108,8 @@ def test_what_was_measured_is_remembered_for_such_a_run_alone(
     # a few conversations more are the same data
     assert trials.planned(task(eight, 8, 1460), best) == measured
     for other in (task(eight, 8, 2048), task(eight, 16, 1440), task(eight, 8, 1440, float8=False)):
-        made = trials.planned(other, choose(other).best)
-        assert made is None or not made.run
+        planned_trials = trials.planned(other, choose(other).best)
+        assert planned_trials is None or not planned_trials.run
     monkeypatch.setattr(trials, "version", lambda package: "9.9")
     newer = trials.planned(planned, best)
     assert newer is not None and not newer.run

@@ -45,10 +45,10 @@ def sampler(model: Any) -> Any:
     return TransformersSampler(model, SampleSettings(frozenset([2]), 24, 1.0, 3), nullcontext)
 
 
-def sync(model: Any, chosen: Any, answers: Any) -> Any:
+def sync(model: Any, chosen_sampler: Any, answers: Any) -> Any:
     from trainer.run.weight_sync import checked
 
-    return checked(model, chosen, PROMPTS, answers, 3, "float32")
+    return checked(model, chosen_sampler, PROMPTS, answers, 3, "float32")
 
 
 def never() -> bool:
@@ -61,8 +61,8 @@ def test_the_same_seed_writes_the_same_answers_and_disturbs_nothing(model: Any) 
     model.train()
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    chosen = sampler(model)
-    first, again, other = (chosen.answers(PROMPTS, seed, never) for seed in (7, 7, 8))
+    model_sampler = sampler(model)
+    first, again, other = (model_sampler.answers(PROMPTS, seed, never) for seed in (7, 7, 8))
     assert first == again != other
     assert torch.equal(before, torch.random.get_rng_state())
     assert model.training
@@ -74,9 +74,9 @@ def test_the_same_seed_writes_the_same_answers_and_disturbs_nothing(model: Any) 
 
 
 def test_a_sampler_with_the_trained_weights_passes(model: Any) -> None:
-    chosen = sampler(model)
-    chosen.sync(3)
-    result = sync(model, chosen, chosen.answers(PROMPTS, 7, never))
+    model_sampler = sampler(model)
+    model_sampler.sync(3)
+    result = sync(model, model_sampler, model_sampler.answers(PROMPTS, 7, never))
     assert result.ok
     assert result.sampled == result.trained
     assert result.difference < 1e-4 < result.effect
@@ -84,11 +84,11 @@ def test_a_sampler_with_the_trained_weights_passes(model: Any) -> None:
 
 
 def test_weights_of_an_earlier_step_are_found(model: Any) -> None:
-    chosen = sampler(model)
-    chosen.sync(3)
-    answers = chosen.answers(PROMPTS, 7, never)
+    model_sampler = sampler(model)
+    model_sampler.sync(3)
+    answers = model_sampler.answers(PROMPTS, 7, never)
     strengthen(model, 0.02)
-    result = sync(model, chosen, answers)
+    result = sync(model, model_sampler, answers)
     assert not result.ok
     assert result.sampled != result.trained
 
@@ -98,15 +98,15 @@ def test_an_adapter_that_is_not_applied_is_found_both_ways(model: Any) -> None:
     from trainer.run.weight_sync import LEAST_SHOWN, refusal
 
     strengthen(model, 0.0003)
-    chosen = sampler(model)
-    chosen.sync(3)
+    model_sampler = sampler(model)
+    model_sampler.sync(3)
     with model.disable_adapter():
-        answers = chosen.answers(PROMPTS, 7, never)
-    result = sync(model, chosen, answers)
+        answers = model_sampler.answers(PROMPTS, 7, never)
+    result = sync(model, model_sampler, answers)
     assert result.sampled == "no adapter"
     assert not result.ok
-    chosen.fingerprint = lambda: result.trained
-    lying = sync(model, chosen, answers)
+    model_sampler.fingerprint = lambda: result.trained
+    lying = sync(model, model_sampler, answers)
     assert lying.sampled == lying.trained
     assert lying.difference < lying.bound
     assert lying.shown < LEAST_SHOWN

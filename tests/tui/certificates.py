@@ -157,5 +157,5 @@ def chapter(kind: ChapterKind, verdict: Verdict) -> Chapter:
     """A further chapter of one check, made two hours ago."""
     sentence = f"It is {verdict}."
     checks = [Check(f"{kind} rows", verdict, sentence, 0.05, 0.01, 0.04, "of rows")]
-    made = folders.NOW - 7200
-    return Chapter(kind, "", sentence, made, 42.0, f"job-{kind}", checks, "Bounds of a test.")
+    written_at = folders.NOW - 7200
+    return Chapter(kind, "", sentence, written_at, 42.0, f"job-{kind}", checks, "Bounds of a test.")

@@ -256,14 +256,14 @@ def _home(directory: Path, server: FakeServer, is_foreign: bool) -> Iterator[Non
     (directory / "home").mkdir()
     os.chdir(directory / "home")
     if is_foreign:
-        made = hostile.fill(directory / "home", server)
+        jobs_by_name = hostile.fill(directory / "home", server)
     else:
         folders.base_model(directory / "home" / "models" / "builtin")
-        made = folders.all_states()
-        run_events.eventful(made["pirate"])
+        jobs_by_name = folders.all_states()
+        run_events.eventful(jobs_by_name["pirate"])
         data_folders.finished()
         comparisons.compared()
-        folders.serve(made["captain-server"], "captain", port=server.port)
+        folders.serve(jobs_by_name["captain-server"], "captain", port=server.port)
         hostile.chats()
         hostile.keys(directory / "home")
     (directory / "home" / "config.toml").write_text(CONFIG)
@@ -272,7 +272,7 @@ def _home(directory: Path, server: FakeServer, is_foreign: bool) -> Iterator[Non
     (user / "mine.toml").write_text('model = "builtin"\ndata = ["mine.jsonl"]\n')
     (user / "notes.txt").write_text("mine\n")
     os.chdir(user)
-    with held(*(made[name] for name in folders.LIVING)):
+    with held(*(jobs_by_name[name] for name in folders.LIVING)):
         yield
 
 

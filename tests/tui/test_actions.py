@@ -75,8 +75,8 @@ def test_screens_show_at_most_seven_hints(place: Place) -> None:
     hints = [action for action in ACTIONS if action.footer and action.place in (place, "app")]
     # a server that failed has no models: `error` and the others exclude each other; so do the two
     # keys of quit
-    others = [action for action in hints if action.id not in ("serve.error", "app.quit_now")]
-    assert len(others) <= 8
+    run_hints = [action for action in hints if action.id not in ("serve.error", "app.quit_now")]
+    assert len(run_hints) <= 8
 
 
 @pytest.mark.parametrize("place", PLACE_TITLES)

@@ -1,9 +1,6 @@
-"""The frame: screens by number, back, quitting, failures, small terminals, light imports."""
+"""The frame: screens by number, back, quitting, failures, small terminals."""
 
 from __future__ import annotations
-
-import subprocess
-import sys
 
 import pytest
 from textual.app import App
@@ -16,21 +13,6 @@ from tui.app import LuthierApp
 from tui.runs.run_screen import RunScreen
 from tui.shared.error_modal import ErrorModal
 from tui.shared.messages import JobsRead
-
-HEAVY = ["torch", "transformers", "trl", "peft", "datasets", "numpy", "vllm", "openai", "httpx"]
-
-
-def test_importing_the_app_loads_nothing_heavy() -> None:
-    code = (
-        f"import sys, tui.app, tui.runs.runs_screen; print([name for name in {HEAVY} if name in"
-        " sys.modules])"
-    )
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout
-        == "[]\n"
-    )
 
 
 async def test_numbers_open_the_screens_and_escape_never_quits(made: dict[str, Job]) -> None:

@@ -86,6 +86,8 @@ def test_chats_are_listed_searched_exported_and_removed(tmp_path: Path) -> None:
     assert search.chats() == []
 
 
+@pytest.mark.heavy
+@pytest.mark.xdist_group("statsmodels")
 def test_votes_are_shown_and_exported(tmp_path: Path) -> None:
     assert "No blind votes yet" in run("votes", "show").stdout
     for _ in range(7):

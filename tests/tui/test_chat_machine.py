@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import get_args
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -20,6 +21,8 @@ from serve.chats.turns import Answer, ChatSettings, Complete, Conversation, Fail
 from serve.client import CallPiece, Delta, Finished, Sampling
 from workshop.chat.ballot import ballot_of, cast, explain
 from workshop.chat.session import ChatSession
+
+pytestmark = pytest.mark.heavy
 
 SPEAKERS = [
     Speaker("base"),

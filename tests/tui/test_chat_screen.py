@@ -110,21 +110,25 @@ async def test_a_failure_is_told_and_the_prompt_comes_back(server: FakeServer) -
         assert "base says: Hi there" in shown(screen, 0)
 
 
-@pytest.mark.parametrize("fault", ["drop", "half_event", "odd_event", "stream_error", "no_done"])
-async def test_a_break_in_the_middle_keeps_what_came(server: FakeServer, fault: Any) -> None:
-    server.fault = fault
+async def test_a_break_in_the_middle_keeps_what_came(server: FakeServer) -> None:
     server.answer = lambda model, messages: "one two three four five"
+    faults: tuple[Any, ...] = ("drop", "half_event", "odd_event", "stream_error", "no_done")
     async with chat(server) as (pilot, screen):
-        await ask(pilot, screen, "Count")
-        assert states(screen) == [Failed, Failed]
-        assert "one two three" in shown(screen, 0)
-        assert screen.prompt.text == ""
-        screen.journal.flush()
-        assert store.load(screen.session.chat.id).panes[0].answers[0].text == "one two three"
-        server.fault = None
-        await pilot.press("ctrl+r")
-        await until(lambda: not screen.session.answering, pilot)
-        assert states(screen) == [Complete, Complete]
+        for fault in faults:
+            server.fault = fault
+            await ask(pilot, screen, "Count")
+            assert states(screen) == [Failed, Failed], fault
+            assert "one two three" in shown(screen, 0)
+            assert screen.prompt.text == ""
+            screen.journal.flush()
+            kept = store.load(screen.session.chat.id).panes[0].answers[0]
+            assert kept.text == "one two three"
+            server.fault = None
+            await pilot.press("ctrl+r")
+            await until(lambda: not screen.session.answering, pilot)
+            assert states(screen) == [Complete, Complete]
+            await pilot.press("escape", "n")
+            assert screen.session.empty
 
 
 async def test_a_server_that_hangs_can_be_left(server: FakeServer) -> None:
@@ -144,8 +148,17 @@ async def test_a_server_that_hangs_can_be_left(server: FakeServer) -> None:
         assert not screen.session.answering
 
 
-async def test_settings_are_for_all(server: FakeServer) -> None:
+async def test_settings_are_for_all_and_the_prompt_has_the_focus_after_them(
+    server: FakeServer,
+) -> None:
     async with chat(server) as (pilot, screen):
+        await to_pane(pilot, screen, 1)
+        await pilot.press("o")
+        assert isinstance(pilot.app.screen, ChatSettingsModal)
+        await pilot.press("escape")
+        await pilot.pause()
+        await pilot.press("e")
+        assert screen.prompt.text == "e"
         await pilot.press("ctrl+o")
         modal = pilot.app.screen
         assert isinstance(modal, ChatSettingsModal)
@@ -335,14 +348,3 @@ def test_picture_without_a_server(snap_compare: Any) -> None:
         )
 
     assert snap_compare(make_app(lambda: None), terminal_size=(80, 24), run_before=wait)
-
-
-async def test_the_prompt_has_the_focus_once_the_settings_are_closed(server: FakeServer) -> None:
-    async with chat(server) as (pilot, screen):
-        await to_pane(pilot, screen, 1)
-        await pilot.press("o")
-        assert isinstance(pilot.app.screen, ChatSettingsModal)
-        await pilot.press("escape")
-        await pilot.pause()
-        await pilot.press("e")
-        assert screen.prompt.text == "e"

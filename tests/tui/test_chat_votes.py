@@ -110,6 +110,7 @@ async def test_what_the_votes_say_is_shown(server: FakeServer) -> None:
         assert "6 more votes would decide it" in screen_text(pilot.app)
 
 
+@pytest.mark.heavy
 async def test_the_pair_that_is_decided_soonest_is_one_key_away(server: FakeServer) -> None:
     models = [Speaker(name, "base" if name == "base" else "tuned") for name in server.models[:3]]
     for other, votes in ((1, 5), (2, 2)):

@@ -133,8 +133,8 @@ def test_a_value_goes_on_behind_its_option(text: str, quote: str) -> None:
     word = words_of(f"luthier train --again={quote}", breaks="=:")[-1]
     assert (word.text, word.settled, word.quote) == ("--again=", len("--again="), quote)
     written = quote + continued(word, f"--again={text}")
-    whole = f"luthier train --again={_closed(quote, written)}"
-    assert [each.text for each in words_of(whole)] == ["luthier", "train", f"--again={text}"]
+    command_line = f"luthier train --again={_closed(quote, written)}"
+    assert [each.text for each in words_of(command_line)] == ["luthier", "train", f"--again={text}"]
 
 
 @pytest.mark.parametrize(
@@ -196,8 +196,8 @@ def test_every_argument_that_names_something_completes(home: Path) -> None:
             names = {parameter.name, f"{path} {parameter.name}"}
             if isinstance(parameter, click.Argument) and not names & free:
                 entry = grammar.written(command)["parameters"]
-                own = next(each for each in entry if each["names"] == parameter.opts)
-                if not own.keys() & {"completes", "words", "path"}:
+                documented = next(each for each in entry if each["names"] == parameter.opts)
+                if not documented.keys() & {"completes", "words", "path"}:
                     yield f"{path} {parameter.name}"
 
     assert list(walk(luthier, "luthier")) == []

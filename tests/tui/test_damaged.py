@@ -144,6 +144,7 @@ def without_steps(job: Job) -> None:
     job.events_path.write_text("".join(line for line in lines if '"kind": "step"' not in line))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("file", DAMAGES)
 def test_one_damaged_file_takes_nothing_else_down(
     file: str,

@@ -35,7 +35,9 @@ def driven(keys: str, wanted: str = "tokens trained") -> Callable[[Pilot[None]],
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)], ids=["80x24", "140x40"])
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize(
+    "view", ["ledger", *(pytest.param(view, marks=pytest.mark.heavy) for view in [*VIEWS][1:])]
+)
 def test_data(snap_compare: Compare, view: str, size: tuple[int, int]) -> None:
     data_folders.finished()
     drive = driven(VIEWS[view], "row 20 in its file" if view == "dropped" else "tokens trained")
@@ -49,6 +51,7 @@ def test_totals_on_a_narrow_screen(snap_compare: Compare) -> None:
     )
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("theme", ["luthier-light", "NO_COLOR", "ascii"])
 def test_theme(snap_compare: Compare, monkeypatch: pytest.MonkeyPatch, theme: str) -> None:
     if theme == "NO_COLOR":

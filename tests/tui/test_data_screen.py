@@ -67,102 +67,99 @@ async def test_the_newest_look_is_shown_with_its_format_rows_and_totals() -> Non
     assert "reasoning_content" in text
 
 
-async def test_filter_narrows_stays_and_is_cleared_by_escape() -> None:
+async def the_sample_can_be_copied(pilot: Pilot[None], screen: DataScreen) -> None:
+    app = screen.app
+    await pilot.press("c")
+    assert app.clipboard.startswith(
+        '{"source": {"file": "/data/pirates.jsonl", "row": 0}, "turns": [2, 4], "input_ids": [0'
+    )
+
+
+async def filter_narrows_stays_and_is_cleared(pilot: Pilot[None], screen: DataScreen) -> None:
+    app = screen.app
+    table = screen.query_one(LedgerTable)
+    await pilot.press("slash", *"dropped", "enter")
+    assert len(table) == 3 and "ledger   3 of 240 rows" in screen_text(app)
+    assert visible(screen.query_one("#data-filter"))
+    screen.query_one("#data-filter", Input).value = "no_turns 29"
+    await pilot.pause()
+    assert screen.entry is not None and (len(table), screen.entry.row) == (1, 29)
+    screen.query_one("#data-filter", Input).value = "zither"
+    await pilot.pause()
+    assert screen.entry is None and len(table) == 0
+    await pilot.press("escape")
+    assert len(table) == 240 and not visible(screen.query_one("#data-filter"))
+    await pilot.press("g")
+
+
+async def a_dropped_row_says_why(pilot: Pilot[None], screen: DataScreen) -> None:
+    app = screen.app
+    await pilot.press(*"jjjjjjj")
+    await until(pilot, lambda: "row 7 in its file" in screen_text(app))
+    text = screen_text(app)
+    assert "like row 2" in text and '"value": "row 7"' in text
+    assert "i ids" not in text
+    await pilot.press("g")
+
+
+async def tokens_are_marked_and_have_ids(pilot: Pilot[None], screen: DataScreen) -> None:
+    app = screen.app
+    await pilot.press("j")
+    await until(pilot, lambda: "▸x0.5 Aye, hard tack" in screen_text(app))
+    assert "<|im_end|>■" in screen_text(app) and "52 of 108 tokens trained" in screen_text(app)
+    await pilot.press("enter", "i")
+    assert screen.query_one(TokenView).has_focus and not visible(screen.query_one("#ledger-panel"))
+    await pilot.press("pagedown")
+    await until(pilot, lambda: "▸ yes" in screen_text(app))
+    assert '0.5  "Aye"' in screen_text(app)
+    await pilot.press("i", "r")
+    await until(pilot, lambda: '"value": "row 1"' in screen_text(app))
+    await pilot.press("escape")
+    assert screen.query_one(LedgerTable).has_focus
+
+
+async def a_split_row_has_several_samples(pilot: Pilot[None], screen: DataScreen) -> None:
+    app = screen.app
+    await pilot.press(*"jjjjjjjjjjj")
+    await until(pilot, lambda: "sample 1 of 2" in screen_text(app))
+    await pilot.press("right_square_bracket")
+    await until(pilot, lambda: "sample 2 of 2" in screen_text(app))
+    await pilot.press("right_square_bracket")
+    await until(pilot, lambda: "sample 1 of 2" in screen_text(app))
+    await pilot.press("g")
+
+
+async def totals_are_one_key_away(pilot: Pilot[None], screen: DataScreen) -> None:
+    app = screen.app
+    assert not visible(screen.query_one("#overview-panel"))
+    await pilot.press("l")
+    await until(pilot, lambda: "── context" in screen_text(app))
+    assert "97.5 %" in screen_text(app)
+    await pilot.press("escape")
+    assert visible(screen.query_one(LedgerTable))
+
+
+async def test_a_look_is_read_at_80x24() -> None:
     data_folders.finished()
     app = LuthierApp("data")
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await shown(pilot)
-        table = screen.query_one(LedgerTable)
-        await pilot.press("slash", *"dropped", "enter")
-        assert len(table) == 3 and "ledger   3 of 240 rows" in screen_text(app)
-        assert visible(screen.query_one("#data-filter"))
-        screen.query_one("#data-filter", Input).value = "no_turns 29"
-        await pilot.pause()
-        assert screen.entry is not None and (len(table), screen.entry.row) == (1, 29)
-        screen.query_one("#data-filter", Input).value = "zither"
-        await pilot.pause()
-        assert screen.entry is None and len(table) == 0
-        await pilot.press("escape")
-        assert len(table) == 240 and not visible(screen.query_one("#data-filter"))
-
-
-async def test_a_dropped_row_says_why_and_how_it_reads() -> None:
-    data_folders.finished()
-    app = LuthierApp("data")
-    async with app.run_test(size=(80, 24)) as pilot:
-        await shown(pilot)
-        await pilot.press(*"jjjjjjj")
-        await until(pilot, lambda: "row 7 in its file" in screen_text(app))
-        text = screen_text(app)
-        assert "like row 2" in text and '"value": "row 7"' in text
-        assert "i ids" not in text
-
-
-async def test_tokens_are_marked_and_their_ids_are_one_key_away() -> None:
-    data_folders.finished()
-    app = LuthierApp("data")
-    async with app.run_test(size=(80, 24)) as pilot:
-        screen = await shown(pilot)
-        await pilot.press("j")
-        await until(pilot, lambda: "▸x0.5 Aye, hard tack" in screen_text(app))
-        assert "<|im_end|>■" in screen_text(app) and "52 of 108 tokens trained" in screen_text(app)
-        await pilot.press("enter", "i")
-        assert screen.query_one(TokenView).has_focus and not visible(
-            screen.query_one("#ledger-panel")
-        )
-        await pilot.press("pagedown")
-        await until(pilot, lambda: "▸ yes" in screen_text(app))
-        assert '0.5  "Aye"' in screen_text(app)
-        await pilot.press("i", "r")
-        await until(pilot, lambda: '"value": "row 1"' in screen_text(app))
-        await pilot.press("escape")
-        assert screen.query_one(LedgerTable).has_focus
-
-
-async def test_a_split_row_has_several_samples() -> None:
-    data_folders.finished()
-    app = LuthierApp("data")
-    async with app.run_test(size=(80, 24)) as pilot:
-        await shown(pilot)
-        await pilot.press(*"jjjjjjjjjjj")
-        await until(pilot, lambda: "sample 1 of 2" in screen_text(app))
-        await pilot.press("right_square_bracket")
-        await until(pilot, lambda: "sample 2 of 2" in screen_text(app))
-        await pilot.press("right_square_bracket")
-        await until(pilot, lambda: "sample 1 of 2" in screen_text(app))
-
-
-async def test_the_sample_can_be_copied() -> None:
-    data_folders.finished()
-    app = LuthierApp("data")
-    async with app.run_test(size=(80, 24)) as pilot:
-        await shown(pilot)
-        await pilot.press("c")
-        assert app.clipboard.startswith(
-            '{"source": {"file": "/data/pirates.jsonl", "row": 0}, "turns": [2, 4], "input_ids": [0'
-        )
-
-
-async def test_narrow_screens_show_the_totals_on_a_key() -> None:
-    data_folders.finished()
-    app = LuthierApp("data")
-    async with app.run_test(size=(80, 24)) as pilot:
-        screen = await shown(pilot)
-        assert not visible(screen.query_one("#overview-panel"))
-        await pilot.press("l")
-        await until(pilot, lambda: "── context" in screen_text(app))
-        assert "97.5 %" in screen_text(app)
-        await pilot.press("escape")
-        assert visible(screen.query_one(LedgerTable))
+        assert screen.check_action("propose", ()) is False
+        await the_sample_can_be_copied(pilot, screen)
+        await filter_narrows_stays_and_is_cleared(pilot, screen)
+        await a_dropped_row_says_why(pilot, screen)
+        await a_split_row_has_several_samples(pilot, screen)
+        await totals_are_one_key_away(pilot, screen)
+        await tokens_are_marked_and_have_ids(pilot, screen)
 
 
 async def test_keys_of_a_list_move_the_cursor_through_a_long_ledger() -> None:
-    data_folders.finished(rows=20_000)
+    data_folders.finished(rows=4_000)
     app = LuthierApp("data")
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await shown(pilot)
-        await until(pilot, lambda: len(screen.query_one(LedgerTable)) == 20_000)
-        for key, row in (("G", 19_999), ("k", 19_998), ("g", 0), ("pagedown", 7), ("pageup", 0)):
+        await until(pilot, lambda: len(screen.query_one(LedgerTable)) == 4_000)
+        for key, row in (("G", 3_999), ("k", 3_998), ("g", 0), ("pagedown", 7), ("pageup", 0)):
             await pilot.press(key)
             await pilot.pause()
             assert screen.entry is not None and screen.entry.row == row
@@ -326,14 +323,6 @@ async def test_rows_of_an_unknown_layout_are_read_as_proposed(
         await pilot.press("up", "enter")
         await shown(pilot)
     assert started[0].format.columns == {"turns": "data.conversation"}
-
-
-async def test_a_look_without_proposals_offers_none() -> None:
-    data_folders.finished()
-    app = LuthierApp("data")
-    async with app.run_test(size=(100, 30)) as pilot:
-        screen = await shown(pilot)
-        assert screen.check_action("propose", ()) is False
 
 
 def test_paths_are_completed(tmp_path: Path) -> None:

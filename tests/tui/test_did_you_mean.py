@@ -106,8 +106,8 @@ def test_every_option() -> None:
         for parameter in command.params:
             for option in parameter.opts:
                 if option.startswith("--") and len(option) > 5:
-                    shown = answer(*path.split(), slip(option))
-                    assert option in shown and "Did you mean" in shown, (path, option)
+                    refusal = answer(*path.split(), slip(option))
+                    assert option in refusal and "Did you mean" in refusal, (path, option)
 
 
 def test_every_choice() -> None:
@@ -115,8 +115,8 @@ def test_every_choice() -> None:
         for parameter in command.params:
             if isinstance(parameter, click.Option) and isinstance(parameter.type, click.Choice):
                 for choice in parameter.type.choices:
-                    shown = answer(*path.split(), parameter.opts[0], f"{choice}x")
-                    assert f"'{choice}'" in shown, (path, parameter.opts)
+                    refusal = answer(*path.split(), parameter.opts[0], f"{choice}x")
+                    assert f"'{choice}'" in refusal, (path, parameter.opts)
 
 
 def named() -> Iterator[tuple[str, click.Parameter, NameKind]]:
@@ -156,9 +156,9 @@ def test_every_name() -> None:
         typed, meant = MISSPELT[kind]
         option = parameter.opts[0] if isinstance(parameter, click.Option) else ""
         name = [option, typed] if option else [typed]
-        shown = answer(*path.split(), *name, *BESIDE.get((path, option), "").split())
-        if not re.search(rf"Did you mean [^?]*\b{re.escape(meant)}\b", shown):
-            silent.append((path, parameter.name, kind, shown))
+        refusal = answer(*path.split(), *name, *BESIDE.get((path, option), "").split())
+        if not re.search(rf"Did you mean [^?]*\b{re.escape(meant)}\b", refusal):
+            silent.append((path, parameter.name, kind, refusal))
     assert not silent, "\n".join(map(str, silent))
 
 

@@ -82,17 +82,17 @@ def picture(dark: Painting, light: Painting) -> str:
 
 def pictures(made: Sequence[Painting]) -> dict[str, str]:
     """By the name of the screen."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     by_theme = [[each for each in made if each.theme == theme] for theme in THEMES]
     for dark, light in zip(*by_theme, strict=True):
         if not dark.name.endswith(_OF_THE_MACHINE):
-            found[dark.name] = found.get(dark.name, "") + picture(dark, light)
-    return found
+            texts[dark.name] = texts.get(dark.name, "") + picture(dark, light)
+    return texts
 
 
 def faint(painting: Painting) -> set[str]:
     """The words that do not stand out from what is behind them."""
-    found = set()
+    faint_words = set()
     for text, style in painting.styles():
         if style.color is None or style.bgcolor is None or _NO_WORDS.fullmatch(text):
             continue
@@ -103,8 +103,8 @@ def faint(painting: Painting) -> set[str]:
         ratio = contrast(*((paper, ink) if style.reverse else (ink, paper)))
         if ratio < _LEAST_CONTRAST:
             where = f"{painting.name} {painting.size} {painting.theme}"
-            found.add(f"{where}: {text.strip()[:40]!r} {ink.hex} on {paper.hex}: {ratio:.2f}")
-    return found
+            faint_words.add(f"{where}: {text.strip()[:40]!r} {ink.hex} on {paper.hex}: {ratio:.2f}")
+    return faint_words
 
 
 @pytest.mark.heavy
@@ -113,9 +113,9 @@ async def test_every_picture(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     with fixed_home(monkeypatch), filled(_HOME, is_foreign=False):
-        made = [each for each in await paintings(THEMES) if each.size != HUGE]
-    faults = sorted(fault for painting in made for fault in faint(painting))
-    drawn = pictures(made)
+        painted = [each for each in await paintings(THEMES) if each.size != HUGE]
+    faults = sorted(fault for painting in painted for fault in faint(painting))
+    drawn = pictures(painted)
     _PICTURES.mkdir(exist_ok=True)
     if request.config.option.update_snapshots:
         for path in _PICTURES.glob("*.txt"):

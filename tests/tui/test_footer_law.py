@@ -38,16 +38,16 @@ Call = tuple[str, tuple[Any, ...]]
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     """The actions that keys lead to. None of them is done, so that the next key meets the same
     screen."""
-    made: list[Call] = []
+    dispatched_calls: list[Call] = []
 
     async def dispatched(
         app: LuthierApp, namespace: object, name: str, parameters: tuple[Any, ...]
     ) -> bool:
-        made.append((name, parameters))
+        dispatched_calls.append((name, parameters))
         return True
 
     monkeypatch.setattr(LuthierApp, "_dispatch_action", dispatched)
-    return made
+    return dispatched_calls
 
 
 def is_named(hint: KeyHint, call: Call) -> bool:
@@ -81,18 +81,18 @@ def seen(pilot: Pilot[None]) -> tuple[object, ...]:
 async def silent_keys(pilot: Pilot[None], screen: ScreenInfo) -> list[str]:
     """The actions that cannot be done now, and whose key does not say why."""
     app, silent = pilot.app, []
-    shown = app.screen
-    assert isinstance(shown, LuthierScreen)
+    screen_shown = app.screen
+    assert isinstance(screen_shown, LuthierScreen)
     for action in screen.actions:
         _, name, parameters = parse(action.action)
-        handler = shown.handlers.get(str(parameters[0])) if name == "do" else None
+        handler = screen_shown.handlers.get(str(parameters[0])) if name == "do" else None
         if handler is not None and handler.enabled is not _ALWAYS and action.id not in NEEDS:
             silent.append(f"{action.id}: reasons.py does not say what it needs")
     app.set_focus(None)
     await pilot.pause()
-    possible = {binding.binding.action for binding in shown.active_bindings.values()}
+    possible = {binding.binding.action for binding in screen_shown.active_bindings.values()}
     for action in screen.actions:
-        keys = [key for key in action.current_keys if key not in shown.active_bindings]
+        keys = [key for key in action.current_keys if key not in screen_shown.active_bindings]
         if action.action in possible or not keys:
             continue
         app.clear_notifications()

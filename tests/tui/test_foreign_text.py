@@ -187,6 +187,7 @@ def test_a_piped_answer_and_log_are_raw(server: FakeServer, made: dict[str, Job]
     assert log.stdout_bytes == b"\x1b[32mINFO\x1b[0m\r\n\xff\x9b half a line"
 
 
+@pytest.mark.heavy
 def test_a_path_that_is_no_utf_8_keeps_its_bytes_in_a_pipe(home: Path) -> None:
     name = os.fsdecode(b"caf\xe9")
     folders.base_model(home / "models" / name)

@@ -59,6 +59,14 @@ def test_the_end_says_what_became_of_the_passages(
     assert notice["severity"] == severity
 
 
+async def opened(pilot: Pilot[None]) -> MakeModal:
+    """The form that makes conversations."""
+    app = await ready(pilot)
+    await pilot.press("m")
+    assert isinstance(app.screen, MakeModal)
+    return app.screen
+
+
 def running() -> Job:
     order = Order(["/books/memoir.epub", "/books/letters.pdf"], "/made", load("interview"))
     job = folders.make_job("make-memoir", 9, 600, "make")
@@ -88,9 +96,7 @@ async def test_the_form_makes_conversations_and_opens_them(
     async with app.run_test(size=(100, 30)) as pilot:
         await ready(pilot)
         assert "m makes conversations" in text_of(app, "#no-data")
-        await pilot.press("m")
-        form = app.screen
-        assert isinstance(form, MakeModal)
+        form = await opened(pilot)
         await pilot.press("enter")
         assert [each.key for each in form.query(Field) if each.has_class("-wrong")] == ["document"]
         fill(form, document=str(book), recipe="interview", folder=str(out))
@@ -121,10 +127,7 @@ async def test_a_document_that_cannot_be_read_is_said_on_screen(home: Path, tmp_
     written.pdf(path, [[], []])
     app = LuthierApp("data")
     async with app.run_test(size=(100, 30)) as pilot:
-        await ready(pilot)
-        await pilot.press("m")
-        form = app.screen
-        assert isinstance(form, MakeModal)
+        form = await opened(pilot)
         fill(form, document=str(path), recipe="continue", folder=str(tmp_path / "made"))
         await pilot.press("enter")
         await until(pilot, lambda: "pictures, as of a scanner" in screen_text(app))
@@ -137,10 +140,7 @@ async def test_who_leaves_while_it_reads_leaves_no_job(home: Path, tmp_path: Pat
     book = written.text_book(tmp_path / "keeper.txt")
     app = LuthierApp("data")
     async with app.run_test(size=(100, 30)) as pilot:
-        await ready(pilot)
-        await pilot.press("m")
-        form = app.screen
-        assert isinstance(form, MakeModal)
+        form = await opened(pilot)
         fill(form, document=str(book), recipe="continue", folder=str(tmp_path / "made"))
         await pilot.press("enter")
         await until(pilot, lambda: bool(all_jobs("make")))
@@ -157,10 +157,7 @@ async def test_speakers_are_shown_and_get_their_roles(home: Path, tmp_path: Path
     talk, out = written.transcript(tmp_path / "talk.txt"), tmp_path / "made"
     app = LuthierApp("data")
     async with app.run_test(size=(100, 30)) as pilot:
-        await ready(pilot)
-        await pilot.press("m")
-        form = app.screen
-        assert isinstance(form, MakeModal)
+        form = await opened(pilot)
         fill(form, document=str(talk), recipe="dialogue", folder=str(out))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, MakingPlanModal))
@@ -184,13 +181,13 @@ async def test_speakers_are_shown_and_get_their_roles(home: Path, tmp_path: Path
     assert order_of(job).roles == roles
     rows = [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()]
     rows += [json.loads(line) for line in (out / "heldout.jsonl").read_text().splitlines()]
-    said = {
+    assistant_texts = {
         message["content"]
         for row in rows
         for message in row["messages"]
         if message["role"] == "assistant"
     }
-    assert said & {text for name, text in written.TALK if name == "MARA"}
+    assert assistant_texts & {text for name, text in written.TALK if name == "MARA"}
 
 
 async def test_a_text_in_which_nobody_speaks_is_no_dialogue(home: Path) -> None:
@@ -214,10 +211,7 @@ async def test_the_form_has_what_the_recipe_and_the_endpoint_need(home: Path) ->
     (home / "config.toml").write_text('[endpoints.mine]\nurl = "https://example.org/v1"\n')
     app = LuthierApp("data")
     async with app.run_test(size=(100, 30)) as pilot:
-        await ready(pilot)
-        await pilot.press("m")
-        form = app.screen
-        assert isinstance(form, MakeModal)
+        form = await opened(pilot)
         always = ["document", "recipe", "passages", "folder"]
 
         async def shown(**values: str) -> list[str]:
@@ -270,7 +264,13 @@ def talk_plan() -> MakingPlanModal:
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)], ids=["80x24", "140x40"])
-@pytest.mark.parametrize("view", ["form", "line", "plan", "speakers"])
+@pytest.mark.parametrize(
+    "view",
+    [
+        "form",
+        *(pytest.param(view, marks=pytest.mark.heavy) for view in ("line", "plan", "speakers")),
+    ],
+)
 def test_pictures(snap_compare: Compare, view: str, size: tuple[int, int]) -> None:
     data_folders.finished()
 

@@ -166,6 +166,7 @@ def test_titles(made: dict[str, Job]) -> None:
     assert terminal_title([row for row in rows if row.kind == "server"], None) == "Luthier"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("hangup", ["default", "ignored"])
 def test_the_app_ends_with_its_terminal(home: Path, hangup: str) -> None:
     """A pty whose master is closed. What runs is no part of the app: tests/jobs has that side."""

@@ -244,10 +244,10 @@ async def test_two_runs_that_were_compared_speak_side_by_side(
     made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = Served(made, monkeypatch)
-    wanted: list[str] = []
+    wishes: list[str] = []
 
     def server_job(*runs: Run) -> Job:
-        wanted.extend(run.name for run in runs)
+        wishes.extend(run.name for run in runs)
         return served.job
 
     monkeypatch.setattr(chat_with_run, "server_job", server_job)
@@ -267,7 +267,7 @@ async def test_two_runs_that_were_compared_speak_side_by_side(
                 == ["other", "captain"]
             ),
         )
-        assert wanted == ["pirate", "captain"]  # the server starts with both
+        assert wishes == ["pirate", "captain"]  # the server starts with both
 
 
 async def test_of_two_runs_the_one_that_was_asked_last_is_talked_to(

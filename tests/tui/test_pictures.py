@@ -1,4 +1,5 @@
-"""One picture a screen at both sizes, and a sweep of the themes. `pytest --snapshot-update` makes
+"""One picture a screen at both sizes, and a sweep of the themes; those of a screen's further states
+are heavy. `pytest --snapshot-update` makes
 them anew; look at them then."""
 
 from __future__ import annotations
@@ -89,7 +90,13 @@ SCREENS: dict[str, tuple[str, Callable[[Pilot[None]], Awaitable[None]]]] = {
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "140x40"])
-@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize(
+    "screen",
+    [
+        pytest.param(name, marks=pytest.mark.heavy) if name.startswith("run-") else name
+        for name in SCREENS
+    ],
+)
 def test_screen(
     made: dict[str, Job], snap_compare: Compare, screen: str, size: tuple[int, int]
 ) -> None:

@@ -59,14 +59,14 @@ def prompts() -> list[str]:
 
 
 def test_questions_and_commands(server: FakeServer, home: Path) -> None:
-    shown = chat(home, "Hello", "", "/help", "/exprt", "/lens", " /new", "/retry")
-    assert "base says: Hello" in shown and "captain says: Hello" in shown
-    assert "settings" in shown and "Ask the last question again" in shown
-    assert "Did you mean export?" in shown
-    assert "/lens is for the app" in shown
+    printed = chat(home, "Hello", "", "/help", "/exprt", "/lens", " /new", "/retry")
+    assert "base says: Hello" in printed and "captain says: Hello" in printed
+    assert "settings" in printed and "Ask the last question again" in printed
+    assert "Did you mean export?" in printed
+    assert "/lens is for the app" in printed
     assert prompts() == ["Hello", "/new"]
     assert [len(pane.left) for pane in kept().panes] == [1, 1]
-    assert foreign(shown) == []
+    assert foreign(printed) == []
 
 
 def test_long_questions_rewordings_and_corrections_in_the_editor(
@@ -84,21 +84,21 @@ def test_settings_models_votes_and_a_file(server: FakeServer, home: Path) -> Non
     settings = ["/settings", "Be brief.", "0.1", "", "64", "7"]
     vote = ["/vote", "b"]
     export = ["/export", "talk.md"]
-    shown = chat(home, *settings, "Hello", *vote, *export, "/export", "talk.exe", "/votes")
-    found = kept()
-    sampling = found.turns[0].settings.sampling
-    assert (found.turns[0].settings.system, sampling.temperature) == ("Be brief.", 0.1)
+    printed = chat(home, *settings, "Hello", *vote, *export, "/export", "talk.exe", "/votes")
+    kept_chat = kept()
+    sampling = kept_chat.turns[0].settings.sampling
+    assert (kept_chat.turns[0].settings.system, sampling.temperature) == ("Be brief.", 0.1)
     assert (sampling.top_p, sampling.max_tokens, sampling.seed) == (0.95, 64, 7)
-    (cast,) = found.votes.values()
-    assert cast.choice == found.panes[1].answers[0].id
+    (cast,) = kept_chat.votes.values()
+    assert cast.choice == kept_chat.panes[1].answers[0].id
     assert "captain says: Hello" in (home / "talk.md").read_text()
-    assert "The file name has no known ending" in shown
+    assert "The file name has no known ending" in printed
 
 
 def test_models_come_and_go(server: FakeServer, home: Path) -> None:
     models = ["/remove-pane", "1", "/remove-pane", "/add-pane", "nobody", "captain"]
-    shown = chat(home, *models, "/model", "2", "base", "Hello")
-    assert "The chat needs one model at least" in shown
+    printed = chat(home, *models, "/model", "2", "base", "Hello")
+    assert "The chat needs one model at least" in printed
     assert [pane.speaker and pane.speaker.model for pane in kept().panes] == ["captain", "base"]
 
 
@@ -107,18 +107,18 @@ def test_an_error_does_not_end_the_chat(
 ) -> None:
     server.fault = "bad_request"
     monkeypatch.setenv("VISUAL", "/nowhere/editor")
-    shown = chat(home, "/edit", "Hello", "/edit", "Again", "/quit", "never asked")
-    assert "No question has been asked yet" in shown
-    assert "The editor did not start" in shown
-    assert "context" in shown.lower()
+    printed = chat(home, "/edit", "Hello", "/edit", "Again", "/quit", "never asked")
+    assert "No question has been asked yet" in printed
+    assert "The editor did not start" in printed
+    assert "context" in printed.lower()
     assert prompts() == ["Again"]  # a question that nobody answered gives way
 
 
 def test_blind_votes_hide_the_names(server: FakeServer, home: Path) -> None:
-    shown = chat(home, "/blind", "Hello", "/model", "/vote", "a")
+    printed = chat(home, "/blind", "Hello", "/model", "/vote", "a")
     (vote,) = kept().votes.values()
     assert vote.blind
-    assert "The names are hidden" in shown and "captain\r\n" not in shown
+    assert "The names are hidden" in printed and "captain\r\n" not in printed
 
 
 def test_ctrl_c_stops_an_answer_and_the_chat_goes_on(server: FakeServer, home: Path) -> None:
@@ -128,12 +128,12 @@ def test_ctrl_c_stops_an_answer_and_the_chat_goes_on(server: FakeServer, home: P
     if process == 0:
         os.environ.update(LUTHIER_HOME=str(home), PYTHONPATH=str(ROOT), TERM="dumb")
         os.execv(sys.executable, [sys.executable, "-m", "tui.cli", "chat", "captain"])
-    shown = ""
+    printed = ""
 
     def wait_for(text: str) -> None:
-        nonlocal shown
-        while text not in shown:
-            shown += os.read(terminal, 1 << 16).decode()
+        nonlocal printed
+        while text not in printed:
+            printed += os.read(terminal, 1 << 16).decode()
 
     for text, keys in (("> ", "Hello\n"), ("word5", "\x03"), ("Stopped", "/quit\n")):
         wait_for(text)

@@ -92,15 +92,15 @@ def with_figures(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a run of this recipe that has tried settings."""
     with monkeypatch.context() as patch:
         patch.setenv("LUTHIER_TRIALS", "always")
-        made = plan.make_plan(load(recipe))
-    assert made.trials is not None
+        planned = plan.make_plan(load(recipe))
+    assert planned.trials is not None
     figures = [(21_284.0, 66_300_000_000, ""), (16_123.0, 66_200_000_000, "")]
-    figures += [(0.0, 0, "out of memory")] * (len(made.trials.contenders) - 2)
+    figures += [(0.0, 0, "out of memory")] * (len(planned.trials.contenders) - 2)
     tried = [
         replace(trial, tokens_per_second=speed, peak=peak, tokens=8300, outcome=outcome)
-        for trial, (speed, peak, outcome) in zip(made.trials.contenders, figures, strict=True)
+        for trial, (speed, peak, outcome) in zip(planned.trials.contenders, figures, strict=True)
     ]
-    trials.remember(trials.finished(made.trials, tried, "20261129-0930-captain-7f3a", 7.2))
+    trials.remember(trials.finished(planned.trials, tried, "20261129-0930-captain-7f3a", 7.2))
 
 
 def test_the_command_shows_what_is_to_be_measured_and_then_the_figures(
@@ -112,10 +112,10 @@ def test_the_command_shows_what_is_to_be_measured_and_then_the_figures(
     assert "to be measured" in told(recipe) and "the run measures:" in told(recipe)
     monkeypatch.delenv("LUTHIER_TRIALS")
     with_figures(recipe, monkeypatch)
-    shown = " ".join(told(recipe).split())
-    assert "float8, 8 at a time 21,284 66.3 GB" in shown and "out of memory" in shown
-    assert "run 20261129-0930-captain-7f3a, in 7 s" in shown
-    assert "16-bit base with float8 products" in shown
+    printed = " ".join(told(recipe).split())
+    assert "float8, 8 at a time 21,284 66.3 GB" in printed and "out of memory" in printed
+    assert "run 20261129-0930-captain-7f3a, in 7 s" in printed
+    assert "16-bit base with float8 products" in printed
     monkeypatch.setenv("LUTHIER_TRIALS", "never")
     assert "21,284" not in told(recipe)
 
@@ -241,7 +241,7 @@ async def test_the_plan_opens_turns_and_starts_the_run(
 ) -> None:
     started: list[Recipe] = []
 
-    def train(recipe: Recipe, made: plan.Plan | None = None) -> Job:
+    def train(recipe: Recipe, run_plan: plan.Plan | None = None) -> Job:
         started.append(recipe)
         return folders.make_job(recipe.name, 1, age=0)
 
@@ -278,20 +278,25 @@ async def test_a_plan_that_cannot_be_made_leaves_the_form_and_says_why(recipe: P
         assert app.screen.form.wrong == ["model"]
 
 
-@pytest.mark.parametrize("height", [24, 30, 36, 40])
-async def test_the_keys_stay_in_sight(recipe: Path, height: int) -> None:
+async def test_the_keys_stay_in_sight(recipe: Path) -> None:
     app = LuthierApp()
-    async with app.run_test(size=(80, height)) as pilot:
+    async with app.run_test(size=(80, 40)) as pilot:
         await open_plan(pilot, recipe)
-        assert "esc close" in screen_text(app) and ("recomputed" in screen_text(app)) == (
-            height == 40
-        )
-        await pilot.press("pagedown", "pagedown")
-        assert "fewer bits" in screen_text(app) and "esc close" in screen_text(app)
+        for height in (40, 36, 30, 24):
+            await pilot.resize_terminal(80, height)
+            await pilot.pause()
+            text = screen_text(app)
+            assert "esc close" in text and ("recomputed" in text) == (height == 40)
+            await pilot.press("pagedown", "pagedown")
+            assert "fewer bits" in screen_text(app) and "esc close" in screen_text(app)
+            await pilot.press("home")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)], ids=["80x24", "140x40"])
-@pytest.mark.parametrize("view", ["plan", "cards", "measured"])
+@pytest.mark.parametrize(
+    "view",
+    ["plan", *(pytest.param(view, marks=pytest.mark.heavy) for view in ("cards", "measured"))],
+)
 def test_picture(
     recipe: Path,
     snap_compare: Callable[..., bool],

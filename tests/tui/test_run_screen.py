@@ -1,4 +1,5 @@
-"""The screen of a run, driven by writing its events."""
+"""The screen of a run, driven by writing its events. A test walks through one opened run in steps,
+each of which leaves the screen as the next one needs it."""
 
 from __future__ import annotations
 
@@ -57,40 +58,6 @@ def big_title(screen: RunScreen) -> str:
     return str(screen.query_one("#big-panel").border_title)
 
 
-async def test_it_shows_the_figures_and_follows_new_steps(made: dict[str, Job]) -> None:
-    app = LuthierApp()
-    async with app.run_test(size=(80, 24)) as pilot:
-        screen = await open_log(pilot, app, made["pirate"])
-        await until(
-            pilot, lambda: screen.is_mounted and "340 / 800" in app.screen.query_one(Figures).text
-        )
-        shown_figures = app.screen.query_one(Figures).text
-        for shown in ("0.910", "1.030", "1.27", "441", "9 m 59 s", "13 m 02 s"):
-            assert shown in shown_figures
-        assert visible(screen.board.big) and visible(screen.query_one(LogView))
-        step = {
-            "step": 341,
-            "total": 800,
-            "epoch": 1.28,
-            "loss": 0.777,
-            "learning_rate": 1e-4,
-            "tensor_bytes": 1_234_000_000,
-        }
-        folders.write(made["pirate"], folders.event("step", 0, **step))
-        screen.advance()
-        shown_figures = app.screen.query_one(Figures).text
-        assert all(shown in shown_figures for shown in ("341 / 800", "0.777", "1.234 GB"))
-
-
-async def test_while_it_starts_the_phase_and_its_time_are_shown(made: dict[str, Job]) -> None:
-    app = LuthierApp()
-    async with app.run_test(size=(80, 24)) as pilot:
-        screen = await open_run(pilot, app, made["parrot"])
-        await until(pilot, lambda: "loading the model  1 m 00 s" in text_of(app, "#run-title"))
-        assert not visible(screen.board.big) and "Waiting for the first step" in screen_text(app)
-        assert screen.check_action("do", ("zoom", 0.5)) is False
-
-
 async def test_its_head_has_the_phase_the_age_of_the_last_step_and_a_stall(
     made: dict[str, Job],
 ) -> None:
@@ -119,23 +86,343 @@ async def test_its_head_has_the_phase_the_age_of_the_last_step_and_a_stall(
             assert "stalled" not in title and "last step 4 m ago" in title
 
 
-async def test_a_finished_run_names_what_is_next(made: dict[str, Job]) -> None:
+async def the_log_follows_its_end(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+    app = screen.app
+    log = screen.query_one(LogView)
+    await until(pilot, lambda: "step 340 of 800" in screen_text(app))
+    await pilot.press("k", "k")
+    assert not log.following
+    with job.log_path.open("a") as file:
+        file.write("a new line\n")
+    screen.advance()
+    await pilot.pause()
+    assert "a new line" not in screen_text(app)
+    await pilot.press("G")
+    assert log.following
+    await until(pilot, lambda: "a new line" in screen_text(app))
+
+
+async def text_is_looked_for_in_the_log(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+    app = screen.app
+    log = screen.query_one(LogView)
+    await until(pilot, lambda: "step 340 of 800" in screen_text(app))
+    assert log.check_action("find_next", ()) is False
+    await pilot.press("slash")
+    screen.query_one("#log-search", Input).value = "STEP 12"
+    await pilot.press("enter")
+    assert log.found == "11 of 11"
+    await until(pilot, lambda: "'STEP 12' 11 of 11" in str(screen.panels.border_title))
+    assert "step 129 of 800" in screen_text(app) and not log.following
+    await pilot.press("N")
+    assert log.found == "10 of 11"
+    await pilot.press("n", "n")
+    assert log.found == "1 of 11" and "step 12 of 800" in screen_text(app)
+    with job.log_path.open("a") as file:
+        file.write("step 1200 at last\n")
+    screen.advance()
+    assert log.found == "1 of 12"
+    await pilot.press("escape")
+    assert log.search is None and app.screen is screen
+
+
+async def its_keys_work(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+    app = screen.app
+    log = screen.query_one(LogView)
+    places = []
+    for key in ("home", "j", "ctrl+d", "ctrl+u", "k", "f"):
+        await pilot.press(key)
+        places.append(log.scroll_offset.y)
+    page = places[2] - 1
+    assert page > 1 and places == [0, 1, 1 + page, 1, 0, log.max_scroll_y]
+    await pilot.press("y", "c")
+    assert screen.board.view.logarithmic and app.clipboard == str(job.directory)
+    for key in ("s", "question_mark", "o", "x"):
+        await pilot.press(key)
+        assert app.screen is not screen
+        await pilot.press("escape")
+        assert app.screen is screen
+    await pilot.press("y")
+
+
+async def figures_follow_new_steps(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+    app = screen.app
+    await until(
+        pilot, lambda: screen.is_mounted and "340 / 800" in app.screen.query_one(Figures).text
+    )
+    shown_figures = app.screen.query_one(Figures).text
+    for figure in ("0.910", "1.030", "1.27", "441", "9 m 59 s", "13 m 02 s"):
+        assert figure in shown_figures
+    assert visible(screen.board.big) and visible(screen.query_one(LogView))
+    step = {
+        "step": 341,
+        "total": 800,
+        "epoch": 1.28,
+        "loss": 0.777,
+        "learning_rate": 1e-4,
+        "tensor_bytes": 1_234_000_000,
+    }
+    folders.write(job, folders.event("step", 0, **step))
+    screen.advance()
+    shown_figures = app.screen.query_one(Figures).text
+    assert all(figure in shown_figures for figure in ("341 / 800", "0.777", "1.234 GB"))
+
+
+async def it_rests_behind_another_screen(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+    assert screen._poll is not None and screen._poll._active.is_set()
+    await pilot.press("2")
+    await pilot.pause()
+    assert not screen._poll._active.is_set()
+
+
+async def test_the_log_and_the_keys_at_80x24(made: dict[str, Job]) -> None:
+    job = made["pirate"]
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await open_log(pilot, app, job)
+        await the_log_follows_its_end(pilot, screen, job)
+        await text_is_looked_for_in_the_log(pilot, screen, job)
+        await its_keys_work(pilot, screen, job)
+        await figures_follow_new_steps(pilot, screen, job)
+        await it_rests_behind_another_screen(pilot, screen, job)
+
+
+async def the_phase_and_its_time_are_shown(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+    app = screen.app
+    await until(pilot, lambda: "loading the model  1 m 00 s" in text_of(app, "#run-title"))
+    assert not visible(screen.board.big) and "Waiting for the first step" in screen_text(app)
+    assert screen.check_action("do", ("zoom", 0.5)) is False
+
+
+async def empty_panels_say_what_fills_them(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+    app = screen.app
+    assert "The first evaluation brings them" in screen_text(app)
+    for panel, text in (
+        ("log", "The log is empty"),
+        ("data", "The data is not prepared yet"),
+    ):
+        await pilot.press("right_square_bracket")
+        if panel == "data":
+            await pilot.press("right_square_bracket")
+        assert screen.panels.current == panel
+        await until(pilot, lambda text=text: text in screen_text(app))  # type: ignore[misc]
+
+
+async def test_a_run_that_starts(made: dict[str, Job]) -> None:
+    job = made["parrot"]
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await open_run(pilot, app, job)
+        await the_phase_and_its_time_are_shown(pilot, screen, job)
+        await empty_panels_say_what_fills_them(pilot, screen, job)
+
+
+async def test_a_run_that_ended_names_what_is_next_and_ends_its_chart(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         screen = await open_run(pilot, app, made["captain"])
         next_line = "next   a chat   t certificate none yet   v serve   x export"
         await until(pilot, lambda: text_of(app, "#run-error") == next_line)
         assert visible(screen.query_one("#run-error"))
+        app.pop_screen()
+        screen = await open_run(pilot, app, made["first-try"])
+        await until(pilot, lambda: "1 d" in app.screen.query_one(Figures).text)
+        assert screen.board.view.end == 120 and "120 / 400" in app.screen.query_one(Figures).text
 
 
-@pytest.mark.parametrize("name", ["captain", "pirate", "too-large", "rebooted", "first-try"])
-async def test_no_state_has_more_than_seven_hints(made: dict[str, Job], name: str) -> None:
+@pytest.mark.heavy
+async def test_no_state_has_more_than_seven_hints(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
-        screen = await open_run(pilot, app, made[name])
-        shown = [each for each in screen.active_bindings.values() if each.binding.show]
-        hints = {each.binding.id for each in shown if each.enabled}
-        assert len(hints) <= 9, hints  # with help and quit
+        for name in ("captain", "pirate", "too-large", "rebooted", "first-try"):
+            screen = await open_run(pilot, app, made[name])
+            visible_bindings = [
+                each for each in screen.active_bindings.values() if each.binding.show
+            ]
+            hints = {each.binding.id for each in visible_bindings if each.enabled}
+            assert len(hints) <= 9, hints  # with help and quit
+            app.pop_screen()
+
+
+async def samples_are_walked_and_compared(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+    app = screen.app
+    samples = screen.query_one(SamplesPanel)
+    await until(pilot, lambda: "friend" in screen_text(app))
+    assert "prompt 1 of 2   step 300  6 of 6" in text_of(
+        app, "#samples-head"
+    ) and "matey" in screen_text(app)
+    await pilot.press("comma", "comma")
+    assert samples.step == 200 and "the gold lies beneath the palm on Skull Island." in screen_text(
+        app
+    )
+    await pilot.press("d", "d")
+    assert "what differs from the answer before" in text_of(
+        app, "#samples-head"
+    ) and "answer at step 150" in screen_text(app)
+    await pilot.press("p")
+    assert "mend the sails" in screen_text(app) and "prompt 2 of 2" in text_of(app, "#samples-head")
+    sample = {"step": 350, "index": 1, "prompt": "", "reference": "", "answer": "A newer one."}
+    folders.write(job, folders.event("sample", 0, **sample))
+    screen.advance()
+    assert samples.step == 200  # the reader stays where he was
+    await pilot.press("full_stop", "full_stop", "full_stop")
+    assert samples.step == 350 and "A newer one." in screen_text(app)
+
+
+async def the_timeline_goes_to_its_step(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+    screen.panels.choose("timeline")
+    await pilot.pause()
+    lines = lines_of(screen.query_one(Timeline))
+    assert any(
+        "out of memory: micro-batch 2, accumulation 8" in line and "1.2 GB more" in line
+        for line in lines
+    )
+    assert any("resumed from step 200" in line for line in lines)
+    assert (
+        sum("removed" in line for line in lines) == 4 and "checkpoint, the best so far" in lines[-1]
+    )
+    await pilot.press("home", "down", "enter")
+    assert screen.board.cursor == 8
+    await pilot.press("escape")
+
+
+async def the_data_panel_has_the_totals(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+    app = screen.app
+    screen.panels.choose("data")
+    await until(pilot, lambda: "samples to train" in screen_text(app))
+    text = screen_text(app)
+    for total in ("2 200", "91.7 %", "merged roles", "920.0 k (50 %)", "9 checks passed"):
+        assert total in text
+
+
+async def the_cursor_reads_exact_values(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+    app = screen.app
+    await until(pilot, lambda: "step 340" in readout(app))
+    await pilot.press("b")
+    assert screen.board.cursor == 300
+    steps = {
+        step["step"]: step
+        for step in map(json.loads, job.events_path.read_text().splitlines())
+        if step["kind"] == "step"
+    }
+    assert f"loss {steps[300]['loss']:#.6g}" in readout(
+        app
+    ) and "checkpoint, the best so far, evaluation" in readout(app)
+    assert "300 / 800" in app.screen.query_one(Figures).text and "at step 300" in str(
+        screen.query_one("#figures-panel").border_title
+    )
+    await pilot.press("right")
+    assert (screen.board.cursor or 0) > 300
+    await pilot.press("escape")
+    assert screen.board.cursor is None and app.screen is screen
+    big = screen.board.big
+    await pilot.hover(big, offset=(big.picture.left + 10, 4))
+    await until(pilot, lambda: screen.board.cursor is not None)
+    assert f"loss {steps[screen.board.cursor or 0]['loss']:#.6g}" in readout(app)
+    await pilot.hover(LogView)
+    await until(pilot, lambda: screen.board.cursor is None)
+
+
+async def test_a_runs_past_is_read_in_its_panels_and_charts(made: dict[str, Job]) -> None:
+    job = made["pirate"]
+    eventful(job)
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await open_run(pilot, app, job)
+        await samples_are_walked_and_compared(pilot, screen, job)
+        await the_timeline_goes_to_its_step(pilot, screen, job)
+        await the_data_panel_has_the_totals(pilot, screen, job)
+        await the_cursor_reads_exact_values(pilot, screen, job)
+
+
+async def test_without_a_cursor_the_last_step_that_is_seen_is_read(made: dict[str, Job]) -> None:
+    told = [json.loads(line) for line in made["captain"].events_path.read_text().splitlines()]
+    losses = {event["step"]: event["loss"] for event in told if event["kind"] == "step"}
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await open_run(pilot, app, made["captain"])
+        await until(pilot, lambda: "step 300" in readout(app))
+        await pilot.press("plus", "plus", "H")
+        last = int(screen.board.view.span.high)
+        assert last < 300
+        assert f"step {last}" in readout(app) and f"loss {losses[last]:#.6g}" in readout(app)
+
+
+async def zoom_pan_and_smoothing(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+    app = screen.app
+    await until(pilot, lambda: "step 340" in readout(app))
+    await pilot.press("m")
+    assert "smoothed over 50 steps" in big_title(screen)
+    await pilot.press("M", "M", "M", "M", "M")
+    assert "smoothed" not in big_title(screen) and "smoothed" not in readout(app)
+    await pilot.press("plus")
+    assert "steps " in big_title(screen) and screen.board.view.span.width == 400
+    before = screen.board.view.span
+    await pilot.press("shift+left")
+    assert screen.board.view.span.low < before.low
+    await pilot.press("left", "left")
+    assert screen.board.view.span.low <= (screen.board.cursor or 0) <= screen.board.view.span.high
+    await pilot.press("0")
+    assert not screen.board.view.zoomed
+    await pilot.press("escape")
+
+
+async def the_wheel_zooms_where_it_points(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+    app = screen.app
+    await until(pilot, lambda: "step 340" in readout(app))
+    board, big = screen.board, screen.board.big
+    big.post_message(Chart.Zoomed(0.5, 100.0))
+    await until(pilot, lambda: board.view.zoomed)
+    assert board.view.span.place(100) == 100 / 800
+    await pilot.press("0")
+    left = big.picture.left
+    await pilot.mouse_down(big, offset=(left + 10, 3))
+    await pilot.hover(big, offset=(left + 40, 3))
+    await pilot.mouse_up(big, offset=(left + 40, 3))
+    await until(pilot, lambda: board.view.zoomed)
+    steps_a_cell = 800 / big.picture.columns
+    assert (
+        abs(board.view.span.low - 10.5 * steps_a_cell) < 1
+        and abs(board.view.span.high - 40.5 * steps_a_cell) < 1
+    )
+    assert isinstance(screen.focused, LogView)
+    await pilot.press("0", "escape")
+
+
+async def another_chart_becomes_large(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+    app = screen.app
+    await until(pilot, lambda: "step 340" in readout(app))
+    await pilot.press("tab")
+    assert big_title(screen).startswith("eval loss") and "eval loss 1.03030 at 300" in readout(app)
+    await pilot.press("shift+tab")
+    assert big_title(screen).startswith("loss")
+    small = [chart for chart in screen.query("#small-charts Chart").results(Chart) if chart.display]
+    assert [chart.key for chart in small] == [
+        "eval_loss",
+        "learning_rate",
+        "grad_norm",
+        "tokens_per_second",
+        "tensor_bytes",
+    ]
+    await pilot.click(small[1])
+    await until(pilot, lambda: big_title(screen).startswith("learning rate"))
+    assert isinstance(screen.focused, LogView)
+    await pilot.press("z")
+    await until(
+        pilot,
+        lambda: not visible(screen.query_one(LogView)) and screen.board.big.size.height > 25,
+    )
+    await pilot.press("escape")
+    await until(pilot, lambda: visible(screen.query_one(LogView)))
+
+
+async def test_the_charts_are_zoomed_and_chosen(made: dict[str, Job]) -> None:
+    job = made["pirate"]
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await open_log(pilot, app, job)
+        await zoom_pan_and_smoothing(pilot, screen, job)
+        await the_wheel_zooms_where_it_points(pilot, screen, job)
+        await another_chart_becomes_large(pilot, screen, job)
 
 
 def test_the_verdict_stands_beside_the_certificates_key() -> None:
@@ -172,165 +459,6 @@ async def test_a_failed_run_says_why_and_e_shows_the_log(made: dict[str, Job]) -
         await until(pilot, lambda: "RuntimeError: out of memory" in screen_text(app))
 
 
-async def test_it_rests_while_another_screen_is_looked_at(made: dict[str, Job]) -> None:
-    app = LuthierApp()
-    async with app.run_test(size=(80, 24)) as pilot:
-        screen = await open_run(pilot, app, made["pirate"])
-        assert screen._poll is not None and screen._poll._active.is_set()
-        await pilot.press("2")
-        await pilot.pause()
-        assert not screen._poll._active.is_set()
-
-
-async def test_its_keys_work_at_80x24(made: dict[str, Job]) -> None:
-    app = LuthierApp()
-    async with app.run_test(size=(80, 24)) as pilot:
-        screen = await open_log(pilot, app, made["pirate"])
-        log = screen.query_one(LogView)
-        places = []
-        for key in ("home", "j", "ctrl+d", "ctrl+u", "k", "f"):
-            await pilot.press(key)
-            places.append(log.scroll_offset.y)
-        page = places[2] - 1
-        assert page > 1 and places == [0, 1, 1 + page, 1, 0, log.max_scroll_y]
-        await pilot.press("y", "c")
-        assert screen.board.view.logarithmic and app.clipboard == str(made["pirate"].directory)
-        for key in ("s", "question_mark", "o", "x"):
-            await pilot.press(key)
-            assert app.screen is not screen
-            await pilot.press("escape")
-            assert app.screen is screen
-
-
-# Charts
-
-
-async def test_the_cursor_reads_exact_values_by_keys_and_by_mouse(made: dict[str, Job]) -> None:
-    eventful(made["pirate"])
-    app = LuthierApp()
-    async with app.run_test(size=(140, 40)) as pilot:
-        screen = await open_run(pilot, app, made["pirate"])
-        await until(pilot, lambda: "step 340" in readout(app))
-        await pilot.press("b")
-        assert screen.board.cursor == 300
-        told = {
-            step["step"]: step
-            for step in map(json.loads, made["pirate"].events_path.read_text().splitlines())
-            if step["kind"] == "step"
-        }
-        assert f"loss {told[300]['loss']:#.6g}" in readout(
-            app
-        ) and "checkpoint, the best so far, evaluation" in readout(app)
-        assert "300 / 800" in app.screen.query_one(Figures).text and "at step 300" in str(
-            screen.query_one("#figures-panel").border_title
-        )
-        await pilot.press("right")
-        assert (screen.board.cursor or 0) > 300
-        await pilot.press("escape")
-        assert screen.board.cursor is None and app.screen is screen
-        big = screen.board.big
-        await pilot.hover(big, offset=(big.picture.left + 10, 4))
-        await until(pilot, lambda: screen.board.cursor is not None)
-        assert f"loss {told[screen.board.cursor or 0]['loss']:#.6g}" in readout(app)
-        await pilot.hover(LogView)
-        await until(pilot, lambda: screen.board.cursor is None)
-
-
-async def test_zoom_pan_and_smoothing(made: dict[str, Job]) -> None:
-    app = LuthierApp()
-    async with app.run_test(size=(140, 40)) as pilot:
-        screen = await open_run(pilot, app, made["pirate"])
-        await until(pilot, lambda: "step 340" in readout(app))
-        await pilot.press("m")
-        assert "smoothed over 50 steps" in big_title(screen)
-        await pilot.press("M", "M", "M", "M", "M")
-        assert "smoothed" not in big_title(screen) and "smoothed" not in readout(app)
-        await pilot.press("plus")
-        assert "steps " in big_title(screen) and screen.board.view.span.width == 400
-        before = screen.board.view.span
-        await pilot.press("shift+left")
-        assert screen.board.view.span.low < before.low
-        await pilot.press("left", "left")
-        assert (
-            screen.board.view.span.low <= (screen.board.cursor or 0) <= screen.board.view.span.high
-        )
-        await pilot.press("0")
-        assert not screen.board.view.zoomed
-
-
-async def test_without_a_cursor_the_last_step_that_is_seen_is_read(made: dict[str, Job]) -> None:
-    told = [json.loads(line) for line in made["captain"].events_path.read_text().splitlines()]
-    losses = {event["step"]: event["loss"] for event in told if event["kind"] == "step"}
-    app = LuthierApp()
-    async with app.run_test(size=(140, 40)) as pilot:
-        screen = await open_run(pilot, app, made["captain"])
-        await until(pilot, lambda: "step 300" in readout(app))
-        await pilot.press("plus", "plus", "H")
-        last = int(screen.board.view.span.high)
-        assert last < 300
-        assert f"step {last}" in readout(app) and f"loss {losses[last]:#.6g}" in readout(app)
-
-
-async def test_the_wheel_zooms_where_it_points_and_dragging_chooses_a_stretch(
-    made: dict[str, Job],
-) -> None:
-    app = LuthierApp()
-    async with app.run_test(size=(140, 40)) as pilot:
-        screen = await open_log(pilot, app, made["pirate"])
-        await until(pilot, lambda: "step 340" in readout(app))
-        board, big = screen.board, screen.board.big
-        big.post_message(Chart.Zoomed(0.5, 100.0))
-        await until(pilot, lambda: board.view.zoomed)
-        assert board.view.span.place(100) == 100 / 800
-        await pilot.press("0")
-        left = big.picture.left
-        await pilot.mouse_down(big, offset=(left + 10, 3))
-        await pilot.hover(big, offset=(left + 40, 3))
-        await pilot.mouse_up(big, offset=(left + 40, 3))
-        await until(pilot, lambda: board.view.zoomed)
-        steps_a_cell = 800 / big.picture.columns
-        assert (
-            abs(board.view.span.low - 10.5 * steps_a_cell) < 1
-            and abs(board.view.span.high - 40.5 * steps_a_cell) < 1
-        )
-        assert isinstance(screen.focused, LogView)
-
-
-async def test_another_chart_becomes_the_large_one_by_key_and_by_click(
-    made: dict[str, Job],
-) -> None:
-    app = LuthierApp()
-    async with app.run_test(size=(140, 40)) as pilot:
-        screen = await open_log(pilot, app, made["pirate"])
-        await until(pilot, lambda: "step 340" in readout(app))
-        await pilot.press("tab")
-        assert big_title(screen).startswith("eval loss") and "eval loss 1.03030 at 300" in readout(
-            app
-        )
-        await pilot.press("shift+tab")
-        assert big_title(screen).startswith("loss")
-        small = [
-            chart for chart in screen.query("#small-charts Chart").results(Chart) if chart.display
-        ]
-        assert [chart.key for chart in small] == [
-            "eval_loss",
-            "learning_rate",
-            "grad_norm",
-            "tokens_per_second",
-            "tensor_bytes",
-        ]
-        await pilot.click(small[1])
-        await until(pilot, lambda: big_title(screen).startswith("learning rate"))
-        assert isinstance(screen.focused, LogView)
-        await pilot.press("z")
-        await until(
-            pilot,
-            lambda: not visible(screen.query_one(LogView)) and screen.board.big.size.height > 25,
-        )
-        await pilot.press("escape")
-        await until(pilot, lambda: visible(screen.query_one(LogView)))
-
-
 async def test_a_long_past_is_read_in_a_thread_with_its_progress(
     made: dict[str, Job], monkeypatch: object
 ) -> None:
@@ -350,119 +478,6 @@ async def test_a_long_past_is_read_in_a_thread_with_its_progress(
             assert "5 001 / 6 000" in app.screen.query_one(Figures).text
     finally:
         run_view._LONG = long
-
-
-# Panels
-
-
-async def test_samples_are_walked_and_compared(made: dict[str, Job]) -> None:
-    eventful(made["pirate"])
-    app = LuthierApp()
-    async with app.run_test(size=(140, 40)) as pilot:
-        screen = await open_run(pilot, app, made["pirate"])
-        samples = screen.query_one(SamplesPanel)
-        await until(pilot, lambda: "friend" in screen_text(app))
-        assert "prompt 1 of 2   step 300  6 of 6" in text_of(
-            app, "#samples-head"
-        ) and "matey" in screen_text(app)
-        await pilot.press("comma", "comma")
-        assert (
-            samples.step == 200
-            and "the gold lies beneath the palm on Skull Island." in screen_text(app)
-        )
-        await pilot.press("d", "d")
-        assert "what differs from the answer before" in text_of(
-            app, "#samples-head"
-        ) and "answer at step 150" in screen_text(app)
-        await pilot.press("p")
-        assert "mend the sails" in screen_text(app) and "prompt 2 of 2" in text_of(
-            app, "#samples-head"
-        )
-        sample = {"step": 350, "index": 1, "prompt": "", "reference": "", "answer": "A newer one."}
-        folders.write(made["pirate"], folders.event("sample", 0, **sample))
-        screen.advance()
-        assert samples.step == 200  # the reader stays where he was
-        await pilot.press("full_stop", "full_stop", "full_stop")
-        assert samples.step == 350 and "A newer one." in screen_text(app)
-
-
-async def test_the_timeline_lists_what_happened_and_goes_to_its_step(made: dict[str, Job]) -> None:
-    eventful(made["pirate"])
-    app = LuthierApp()
-    async with app.run_test(size=(140, 40)) as pilot:
-        screen = await open_run(pilot, app, made["pirate"])
-        screen.panels.choose("timeline")
-        await pilot.pause()
-        lines = lines_of(screen.query_one(Timeline))
-        assert any(
-            "out of memory: micro-batch 2, accumulation 8" in line and "1.2 GB more" in line
-            for line in lines
-        )
-        assert any("resumed from step 200" in line for line in lines)
-        assert (
-            sum("removed" in line for line in lines) == 4
-            and "checkpoint, the best so far" in lines[-1]
-        )
-        await pilot.press("home", "down", "enter")
-        assert screen.board.cursor == 8
-
-
-async def test_the_data_panel_has_the_ledgers_totals(made: dict[str, Job]) -> None:
-    eventful(made["pirate"])
-    app = LuthierApp()
-    async with app.run_test(size=(140, 40)) as pilot:
-        screen = await open_run(pilot, app, made["pirate"])
-        screen.panels.choose("data")
-        await until(pilot, lambda: "samples to train" in screen_text(app))
-        text = screen_text(app)
-        for shown in ("2 200", "91.7 %", "merged roles", "920.0 k (50 %)", "9 checks passed"):
-            assert shown in text
-
-
-# The log
-
-
-async def test_the_log_follows_until_scrolled_up_and_again_at_the_end(made: dict[str, Job]) -> None:
-    app = LuthierApp()
-    async with app.run_test(size=(80, 24)) as pilot:
-        screen = await open_log(pilot, app, made["pirate"])
-        log = screen.query_one(LogView)
-        await until(pilot, lambda: "step 340 of 800" in screen_text(app))
-        await pilot.press("k", "k")
-        assert not log.following
-        with made["pirate"].log_path.open("a") as file:
-            file.write("a new line\n")
-        screen.advance()
-        await pilot.pause()
-        assert "a new line" not in screen_text(app)
-        await pilot.press("G")
-        assert log.following
-        await until(pilot, lambda: "a new line" in screen_text(app))
-
-
-async def test_text_is_looked_for_in_the_log(made: dict[str, Job]) -> None:
-    app = LuthierApp()
-    async with app.run_test(size=(80, 24)) as pilot:
-        screen = await open_log(pilot, app, made["pirate"])
-        log = screen.query_one(LogView)
-        await until(pilot, lambda: "step 340 of 800" in screen_text(app))
-        assert log.check_action("find_next", ()) is False
-        await pilot.press("slash")
-        screen.query_one("#log-search", Input).value = "STEP 12"
-        await pilot.press("enter")
-        assert log.found == "11 of 11"
-        await until(pilot, lambda: "'STEP 12' 11 of 11" in str(screen.panels.border_title))
-        assert "step 129 of 800" in screen_text(app) and not log.following
-        await pilot.press("N")
-        assert log.found == "10 of 11"
-        await pilot.press("n", "n")
-        assert log.found == "1 of 11" and "step 12 of 800" in screen_text(app)
-        with made["pirate"].log_path.open("a") as file:
-            file.write("step 1200 at last\n")
-        screen.advance()
-        assert log.found == "1 of 12"
-        await pilot.press("escape")
-        assert log.search is None and app.screen is screen
 
 
 # Several runs
@@ -580,11 +595,3 @@ async def test_x_writes_the_charts(made: dict[str, Job], tmp_path: Path) -> None
         await pilot.press("enter")
         await until(pilot, lambda: app.screen is screen)
         assert (tmp_path / "loss.svg").read_text().startswith("<svg")
-
-
-async def test_the_chart_of_a_run_that_has_ended_ends_with_it(made: dict[str, Job]) -> None:
-    app = LuthierApp()
-    async with app.run_test(size=(140, 40)) as pilot:
-        screen = await open_run(pilot, app, made["first-try"])
-        await until(pilot, lambda: "1 d" in app.screen.query_one(Figures).text)
-        assert screen.board.view.end == 120 and "120 / 400" in app.screen.query_one(Figures).text

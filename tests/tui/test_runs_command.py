@@ -233,6 +233,7 @@ def test_events_in_words(event: dict[str, Any], text: str) -> None:
     assert event_line({"t": 0.0, **event})[10:].split(maxsplit=1) == [event["kind"], text]
 
 
+@pytest.mark.heavy
 def test_moves_are_told(real: None) -> None:
     first = submit("first")
     in_state(first, Running)
@@ -248,6 +249,7 @@ def test_moves_are_told(real: None) -> None:
         assert run(queue_commands.move, *wrong).exit_code == 2
 
 
+@pytest.mark.heavy
 def test_stop_is_careful_then_at_once_and_takes_several(real: None) -> None:
     first = submit("first", "slow to stop")
     in_state(first, Running)
@@ -260,6 +262,7 @@ def test_stop_is_careful_then_at_once_and_takes_several(real: None) -> None:
     assert "is not running: it is stopped" in run(commands.stop, "first").stderr
 
 
+@pytest.mark.heavy
 def test_stop_ends_what_a_killed_supervisor_left(real: None) -> None:
     job = submit("job", "stubborn")
     in_state(job, Running)
@@ -268,6 +271,7 @@ def test_stop_ends_what_a_killed_supervisor_left(real: None) -> None:
     assert "told them to end" in run(commands.stop, "--now", "job").stderr
 
 
+@pytest.mark.heavy
 def test_remove_asks_once_and_takes_what_waits(real: None) -> None:
     first = submit("first")
     in_state(first, Running)
@@ -280,6 +284,7 @@ def test_remove_asks_once_and_takes_what_waits(real: None) -> None:
     assert "Still running" in refusal(run(commands.remove, "--yes", "first"))
 
 
+@pytest.mark.heavy
 def test_requeue_queues_what_waited_and_nothing_else(real: None) -> None:
     first = submit("first")
     in_state(first, Running)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from textual.pilot import Pilot
 from textual.widgets import Input
 
 from jobs.home import home
@@ -90,50 +91,7 @@ async def test_the_empty_list_names_the_next_key() -> None:
         assert isinstance(app.screen, NewRunScreen)
 
 
-async def test_filter_narrows_stays_and_is_cleared_by_escape(made: dict[str, Job]) -> None:
-    app = LuthierApp()
-    async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
-        table = app.screen.query_one("#jobs", RowTable)
-        await pilot.press("slash")
-        app.screen.query_one("#filter", Input).value = "captain done"
-        await pilot.press("enter")
-        assert len(lines_of(table)) == 1 and visible(app.screen.query_one("#filter"))
-        app.screen.query_one("#filter", Input).value = "zither"
-        await pilot.pause()
-        assert "Nothing matches zither." in screen_text(app)
-        await pilot.press("escape")
-        assert len(lines_of(table)) == 11 and not visible(app.screen.query_one("#filter"))
-
-
-async def test_the_cursor_stays_on_its_job_when_another_comes(made: dict[str, Job]) -> None:
-    app = LuthierApp()
-    async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
-        await pilot.press("j", "j", "k")
-        table = app.screen.query_one("#jobs", RowTable)
-        assert table.highlighted_id == made["parrot"].id
-        folders.make_job("newest", 11, age=1)
-        rows = app.rows
-        app.read_jobs()
-        await until(pilot, lambda: app.rows is not rows)
-        await pilot.pause()
-        assert table.highlighted_id == made["parrot"].id and len(lines_of(table)) == 12
-
-
-async def test_hints_are_what_can_be_done_now(made: dict[str, Job]) -> None:
-    app = LuthierApp()
-    async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
-        await pilot.press("end")
-        await pilot.pause()
-        assert "s stop" not in screen_text(app).splitlines()[-1]
-        for _ in range(3):
-            await pilot.press("up")
-        await pilot.pause()
-        assert "v serve" in screen_text(app).splitlines()[-1]
-
-
+@pytest.mark.heavy
 async def test_no_job_has_more_than_seven_hints(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
@@ -148,28 +106,86 @@ async def test_no_job_has_more_than_seven_hints(made: dict[str, Job]) -> None:
             await pilot.press("down")
 
 
-async def test_stop_asks_and_says_what_is_kept(made: dict[str, Job]) -> None:
+async def a_stopping_run_is_stopped_at_once(pilot: Pilot[None], app: LuthierApp) -> None:
+    await pilot.press("s")
+    assert isinstance(app.screen, ConfirmModal) and app.screen.question == "Stop halting at once?"
+    await pilot.press("escape")
+
+
+async def hints_are_what_can_be_done_now(pilot: Pilot[None], app: LuthierApp) -> None:
+    await pilot.press("end")
+    await pilot.pause()
+    assert "s stop" not in screen_text(app).splitlines()[-1]
+    for _ in range(3):
+        await pilot.press("up")
+    await pilot.pause()
+    assert "v serve" in screen_text(app).splitlines()[-1]
+    await pilot.press("home")
+
+
+async def stop_asks_first(pilot: Pilot[None], app: LuthierApp, made: dict[str, Job]) -> None:
+    await pilot.press("down", "down", "s")
+    assert isinstance(app.screen, ConfirmModal)
+    assert (
+        "It saves a checkpoint first" in app.screen.message
+        and "R resumes from there" in app.screen.message
+    )
+    await pilot.press("n")
+    assert made["pirate"].alive()
+    await pilot.press("home")
+
+
+async def enter_opens_the_run_and_escape_comes_back(pilot: Pilot[None], app: LuthierApp) -> None:
+    await pilot.press("enter")
+    assert isinstance(app.screen, RunScreen)
+    await pilot.press("escape")
+    assert isinstance(app.screen, RunsScreen)
+
+
+async def filter_narrows_and_is_cleared_by_escape(pilot: Pilot[None], app: LuthierApp) -> None:
+    table = app.screen.query_one("#jobs", RowTable)
+    await pilot.press("slash")
+    app.screen.query_one("#filter", Input).value = "captain done"
+    await pilot.press("enter")
+    assert len(lines_of(table)) == 1 and visible(app.screen.query_one("#filter"))
+    app.screen.query_one("#filter", Input).value = "zither"
+    await pilot.pause()
+    assert "Nothing matches zither." in screen_text(app)
+    await pilot.press("escape")
+    assert len(lines_of(table)) == 11 and not visible(app.screen.query_one("#filter"))
+    await pilot.press("home")
+
+
+async def the_cursor_stays_on_its_job(
+    pilot: Pilot[None], app: LuthierApp, made: dict[str, Job]
+) -> None:
+    await pilot.press("j", "j", "k")
+    table = app.screen.query_one("#jobs", RowTable)
+    assert table.highlighted_id == made["parrot"].id
+    folders.make_job("newest", 11, age=1)
+    rows = app.rows
+    app.read_jobs()
+    await until(pilot, lambda: app.rows is not rows)
+    await pilot.pause()
+    assert table.highlighted_id == made["parrot"].id and len(lines_of(table)) == 12
+
+
+async def enter_on_a_server_goes_to_serve(pilot: Pilot[None], app: LuthierApp) -> None:
+    await pilot.press("end", "up", "enter")
+    assert app.current_mode == "serve"
+
+
+async def test_the_list_and_its_keys_at_80x24(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        await pilot.press("down", "down", "s")
-        assert isinstance(app.screen, ConfirmModal)
-        assert (
-            "It saves a checkpoint first" in app.screen.message
-            and "R resumes from there" in app.screen.message
-        )
-        await pilot.press("n")
-        assert made["pirate"].alive()
-
-
-async def test_a_second_stop_says_that_it_is_at_once(made: dict[str, Job]) -> None:
-    app = LuthierApp()
-    async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
-        await pilot.press("s")
-        assert (
-            isinstance(app.screen, ConfirmModal) and app.screen.question == "Stop halting at once?"
-        )
+        await a_stopping_run_is_stopped_at_once(pilot, app)
+        await hints_are_what_can_be_done_now(pilot, app)
+        await stop_asks_first(pilot, app, made)
+        await enter_opens_the_run_and_escape_comes_back(pilot, app)
+        await filter_narrows_and_is_cleared_by_escape(pilot, app)
+        await the_cursor_stays_on_its_job(pilot, app, made)
+        await enter_on_a_server_goes_to_serve(pilot, app)
 
 
 async def test_hints_can_be_clicked(made: dict[str, Job]) -> None:
@@ -197,24 +213,6 @@ async def test_delete_shows_size_and_path_and_deletes(made: dict[str, Job]) -> N
         await pilot.press("y")
         await until(pilot, lambda: not made["first-try"].directory.exists())
         await until(pilot, lambda: all(row.name != "first-try" for row in app.rows or []))
-
-
-async def test_enter_opens_the_run_and_escape_comes_back(made: dict[str, Job]) -> None:
-    app = LuthierApp()
-    async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
-        await pilot.press("enter")
-        assert isinstance(app.screen, RunScreen)
-        await pilot.press("escape")
-        assert isinstance(app.screen, RunsScreen)
-
-
-async def test_enter_on_a_server_goes_to_serve(made: dict[str, Job]) -> None:
-    app = LuthierApp()
-    async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
-        await pilot.press("end", "up", "enter")
-        assert app.current_mode == "serve"
 
 
 async def test_enter_opens_the_marked_runs_once_and_an_unmarked_one_alone(
@@ -276,20 +274,24 @@ def table_ids(table: RowTable) -> list[str | None]:
 _ROOM = {80: (), 120: ("model", "loss"), 160: ("model", "learning rate", "loss")}
 
 
-@pytest.mark.parametrize("width", _ROOM)
-async def test_the_wider_the_list_the_more_columns(made: dict[str, Job], width: int) -> None:
+async def test_the_wider_the_list_the_more_columns(made: dict[str, Job]) -> None:
     app = LuthierApp()
-    async with app.run_test(size=(width, 40)) as pilot:
+    async with app.run_test(size=(min(_ROOM), 40)) as pilot:
         await ready(pilot)
-        titles = text_of(app, "#jobs .row-titles")
-        shown = [title for title in ("model", "learning rate", " loss") if title in titles]
         table = app.screen.query_one("#jobs", RowTable)
-        line = str(table.options.get_option(made["captain"].id).prompt)
-        assert "1.030" in line and len(line) <= width
-        assert [title.strip() for title in shown if title != " loss"] == [
-            title for title in _ROOM[width] if title != "loss"
-        ]
-        assert ("0.950" in line) == ("loss" in _ROOM[width])
+        for width, columns in _ROOM.items():
+            await pilot.resize_terminal(width, 40)
+            await pilot.pause()
+            titles = text_of(app, "#jobs .row-titles")
+            columns_shown = [
+                title for title in ("model", "learning rate", " loss") if title in titles
+            ]
+            line = str(table.options.get_option(made["captain"].id).prompt)
+            assert "1.030" in line and len(line) <= width
+            assert [title.strip() for title in columns_shown if title != " loss"] == [
+                title for title in columns if title != "loss"
+            ]
+            assert ("0.950" in line) == ("loss" in columns)
 
 
 async def test_runs_are_sorted_by_a_key_and_a_title_and_stay_so(made: dict[str, Job]) -> None:

@@ -52,15 +52,19 @@ def test_what_it_shows_and_its_status(
     made: dict[str, Job], file: Path, verdict: Verdict, status: int
 ) -> None:
     certified(made["captain"], file, verdict)
-    shown = CliRunner().invoke(certify, ["captain", "--shipped", str(file), "--show"])
-    assert shown.exit_code == status, shown.exception
+    page = CliRunner().invoke(certify, ["captain", "--shipped", str(file), "--show"])
+    assert page.exit_code == status, page.exception
     for text in (verdict, "53% of the trained model", "335 prompt tokens/s", "written as q8_0"):
-        assert text in shown.stdout
-    assert ("blk.1 is 10.0% away" in shown.stdout) == (verdict != "green")
+        assert text in page.stdout
+    assert ("blk.1 is 10.0% away" in page.stdout) == (verdict != "green")
     arguments = ["captain", "--shipped", str(file), "--show", "--json"]
-    told = json.loads(CliRunner().invoke(certify, arguments).stdout)
-    assert (told["verdict"], told["outdated"], told["subject"]) == (verdict, False, str(file))
-    assert told["reasons"] == ([] if verdict == "green" else ["blk.1 is 10.0% away."])
+    page_json = json.loads(CliRunner().invoke(certify, arguments).stdout)
+    assert (page_json["verdict"], page_json["outdated"], page_json["subject"]) == (
+        verdict,
+        False,
+        str(file),
+    )
+    assert page_json["reasons"] == ([] if verdict == "green" else ["blk.1 is 10.0% away."])
     file.write_bytes(b"GGUF, another")
     again = CliRunner().invoke(certify, ["captain", "--shipped", str(file), "--show"])
     assert "outdated" in again.stdout

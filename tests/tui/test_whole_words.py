@@ -33,15 +33,17 @@ def vocabularies(made: Sequence[Painting]) -> dict[str, set[str]]:
     """The words of each screen: all that it says where nothing is cut. Hints are other ones at each
     size."""
     hints = {word for action in ACTIONS for word in (*words(action.title), *action.key_names)}
-    found: dict[str, set[str]] = defaultdict(lambda: set(hints))
+    vocabulary_of: dict[str, set[str]] = defaultdict(lambda: set(hints))
     for painting in made:
         if painting.size == HUGE:
             texts = [*painting.lines, *(leaf.text for leaf in painting.leaves)]
             texts += [row for leaf in painting.leaves for row in painting.rows(leaf)]
-            found[painting.name].update(word for text in texts for word in words(text))
+            vocabulary_of[painting.name].update(word for text in texts for word in words(text))
             # what is broken there, too
-            found[painting.name].update("".join(words(leaf.text)) for leaf in painting.leaves)
-    return found
+            vocabulary_of[painting.name].update(
+                "".join(words(leaf.text)) for leaf in painting.leaves
+            )
+    return vocabulary_of
 
 
 def strange(rows: Sequence[str], vocabulary: set[str]) -> list[str]:
@@ -49,19 +51,19 @@ def strange(rows: Sequence[str], vocabulary: set[str]) -> list[str]:
     line, for it has to somewhere."""
     lines = [words(row) for row in rows]
     long_words = [word for word in vocabulary if len(word) > _LONG]
-    found = []
+    strange_words = []
     for number, line in enumerate(lines):
         below = lines[number + 1] if number + 1 < len(lines) else []
         for word in line:
             is_piece = any(
-                whole.endswith(word)
-                or (len(word) > _LONG and word in whole)
-                or any(word + rest in whole for rest in below)
-                for whole in long_words
+                long_word.endswith(word)
+                or (len(word) > _LONG and word in long_word)
+                or any(word + continuation in long_word for continuation in below)
+                for long_word in long_words
             )
             if not (known(word, vocabulary) or is_piece):
-                found.append(f"{word!r} in {rows[number].strip()!r}")
-    return found
+                strange_words.append(f"{word!r} in {rows[number].strip()!r}")
+    return strange_words
 
 
 def known(word: str, vocabulary: set[str]) -> bool:
@@ -71,17 +73,19 @@ def known(word: str, vocabulary: set[str]) -> bool:
 def is_part(rows: Sequence[str], painting: Painting) -> bool:
     """Whether these lines say what the same widget says there, without a letter less."""
     text = "".join(words("".join(rows)))
-    whole = (painting.rows(leaf) for leaf in painting.leaves if leaf.name.startswith(_OF_TOKENS))
-    return any(text in "".join(words("".join(rows))) for rows in whole)
+    row_blocks = (
+        painting.rows(leaf) for leaf in painting.leaves if leaf.name.startswith(_OF_TOKENS)
+    )
+    return any(text in "".join(words("".join(rows))) for rows in row_blocks)
 
 
 def overlaps(leaves: Sequence[Leaf]) -> list[str]:
     """Pairs of widgets of which one hides a part of the other, but for what is scrolled away."""
-    seen = [leaf for leaf in leaves if leaf.region.area]
+    visible_leaves = [leaf for leaf in leaves if leaf.region.area]
     return [
         f"{leaf.name} and {other.name}"
-        for number, leaf in enumerate(seen)
-        for other in seen[:number]
+        for number, leaf in enumerate(visible_leaves)
+        for other in visible_leaves[:number]
         if leaf.region.overlaps(other.region)
     ]
 
@@ -92,23 +96,23 @@ async def test_nothing_is_cut(
 ) -> None:
     monkeypatch.chdir(home)
     with filled(home, is_foreign):
-        made = await paintings(THEMES[:1])
-    vocabulary = vocabularies(made)
-    whole = {painting.name: painting for painting in made if painting.size == HUGE}
+        all_paintings = await paintings(THEMES[:1])
+    vocabulary = vocabularies(all_paintings)
+    uncut = {painting.name: painting for painting in all_paintings if painting.size == HUGE}
     faults = []
-    for painting in made:
+    for painting in all_paintings:
         if painting.size == HUGE:
             continue
-        found = overlaps(painting.leaves)
+        flaws = overlaps(painting.leaves)
         for leaf in painting.leaves:
             rows = painting.rows(leaf)
             if leaf.name.startswith(_OF_TOKENS):
-                found += [] if is_part(rows, whole[painting.name]) else [f"{leaf.name}: {rows}"]
+                flaws += [] if is_part(rows, uncut[painting.name]) else [f"{leaf.name}: {rows}"]
             else:
-                found += strange(rows, vocabulary[painting.name])
+                flaws += strange(rows, vocabulary[painting.name])
             if leaf.cut and not leaf.name.startswith(_PREVIEW):
-                found.append(f"{leaf.name}: {leaf.cut}")
-        faults += [f"{painting.name} {painting.size}: {fault}" for fault in found]
+                flaws.append(f"{leaf.name}: {leaf.cut}")
+        faults += [f"{painting.name} {painting.size}: {fault}" for fault in flaws]
     assert not faults, "\n".join(faults)
 
 

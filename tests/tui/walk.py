@@ -93,16 +93,16 @@ class Painting:
 def pleasant(home: Path, server: FakeServer) -> dict[str, Job]:
     """A home as its user would have it, with something to see on every screen."""
     folders.base_model(models_directory() / "builtin")
-    made = folders.all_states()
-    run_events.eventful(made["pirate"])
-    certificates.certified(made["captain"], "green")
+    jobs_by_name = folders.all_states()
+    run_events.eventful(jobs_by_name["pirate"])
+    certificates.certified(jobs_by_name["captain"], "green")
     data_folders.finished()
     comparisons.compared()
-    folders.serve(made["captain-server"], "captain", port=server.port)
-    hostile.planned(made["captain-server"])
-    hostile.in_a_sweep(made["captain"])
+    folders.serve(jobs_by_name["captain-server"], "captain", port=server.port)
+    hostile.planned(jobs_by_name["captain-server"])
+    hostile.in_a_sweep(jobs_by_name["captain"])
     hostile.keys(home)
-    for job in made.values():
+    for job in jobs_by_name.values():
         (job.directory / "recipe.toml").write_text('model = "builtin"\ndata = ["pirates.jsonl"]\n')
     turns = [
         {"role": "user", "content": "What shall we eat tonight?"},
@@ -113,7 +113,7 @@ def pleasant(home: Path, server: FakeServer) -> dict[str, Job]:
     answers = write(chat, "What should I do on a rainy day?", comparisons.ANSWERS[:2])
     vote(chat, answers, "better", 1)
     (home / "config.toml").write_text('[endpoints.hosted]\nurl = "http://hosted.example/v1"\n')
-    return made
+    return jobs_by_name
 
 
 @contextmanager
@@ -121,9 +121,9 @@ def filled(home: Path, is_foreign: bool) -> Iterator[None]:
     """A full home, of a user's own words or of others', and the dialogs of it."""
     names: dict[str, Any] = {"FOREIGN": "captain", "FILE_NAME": "builtin", "RECIPE": "pirates.toml"}
     with FakeServer() as server:
-        made = hostile.fill(home, server) if is_foreign else pleasant(home, server)
+        jobs_by_name = hostile.fill(home, server) if is_foreign else pleasant(home, server)
         (home / "pirates.toml").write_text('model = "builtin"\ndata = ["pirates.jsonl"]\n')
-        with held(*(made[name] for name in folders.LIVING)):
+        with held(*(jobs_by_name[name] for name in folders.LIVING)):
             if is_foreign:
                 yield
             else:
@@ -212,13 +212,13 @@ def _leaf(screen: Screen[Any], widget: Widget) -> Leaf | None:
     if widget.children or not widget.is_attached or isinstance(widget, ScrollBar):
         return None
     geometry = screen._compositor.full_map[widget]
-    seen = geometry.region.intersection(geometry.clip)
+    visible_part = geometry.region.intersection(geometry.clip)
     is_shown = widget.display and widget.visible and geometry.region.area > 0
     if not is_shown:
         return None
     text = str(widget.visual) if isinstance(widget, Static) else ""
     text = str(widget.text) if isinstance(widget, HangingText) else text
-    return Leaf(_name(widget), seen, _cut(widget, geometry.region, seen), text)
+    return Leaf(_name(widget), visible_part, _cut(widget, geometry.region, visible_part), text)
 
 
 def _name(widget: Widget) -> str:
@@ -226,13 +226,17 @@ def _name(widget: Widget) -> str:
     return f"{type(widget).__name__}{''.join(marks)}"
 
 
-def _cut(widget: Widget, region: Region, seen: Region) -> str:
+def _cut(widget: Widget, region: Region, visible_part: Region) -> str:
     """What neither the screen shows nor a scroll brings: of the widget, or of its text."""
     around = [node for node in widget.ancestors if isinstance(node, Widget)]
-    if seen.height < region.height and not any(node.allow_vertical_scroll for node in around):
-        return f"{region.height - seen.height} of {region.height} lines are off the screen"
-    if seen.width < region.width and not any(node.allow_horizontal_scroll for node in around):
-        return f"{region.width - seen.width} of {region.width} columns are off the screen"
+    if visible_part.height < region.height and not any(
+        node.allow_vertical_scroll for node in around
+    ):
+        return f"{region.height - visible_part.height} of {region.height} lines are off the screen"
+    if visible_part.width < region.width and not any(
+        node.allow_horizontal_scroll for node in around
+    ):
+        return f"{region.width - visible_part.width} of {region.width} columns are off the screen"
     if isinstance(widget, Static):
         room = widget.content_size
         lines = widget.get_content_height(widget.container_size, widget.app.size, room.width)
@@ -254,7 +258,7 @@ async def settled(pilot: Pilot[None]) -> None:
 
 async def paintings(themes: Sequence[str]) -> list[Painting]:
     """Everything, at every size and in these themes, and once where nothing is cut."""
-    made: list[Painting] = []
+    all_paintings: list[Painting] = []
     app = LuthierApp()
     app.appearance._is_choosing = True  # themes are only looked at
     async with app.run_test(size=HUGE) as pilot:
@@ -272,6 +276,6 @@ async def paintings(themes: Sequence[str]) -> list[Painting]:
                         await settled(pilot)
                         await open_again()
                         await settled(pilot)
-                    made.append(paint(pilot, name))
+                    all_paintings.append(paint(pilot, name))
             await pilot.resize_terminal(*HUGE)
-    return made
+    return all_paintings

@@ -18,8 +18,8 @@ _ADDRESS = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])")
 def _is_card(digits: str) -> bool:
     """Luhn's check."""
     total = 0
-    for place, digit in enumerate(reversed([int(sign) for sign in digits if sign.isdigit()])):
-        doubled = digit * 2 if place % 2 else digit
+    for position, digit in enumerate(reversed([int(sign) for sign in digits if sign.isdigit()])):
+        doubled = digit * 2 if position % 2 else digit
         total += doubled - 9 if doubled > 9 else doubled
     return total % 10 == 0
 

@@ -105,8 +105,8 @@ def _job_text(event: events.Known | Event) -> str | None:
 
 
 def _synced(event: events.WeightSync) -> str:
-    same = event.sampled == event.trained
-    weights = "the same weights" if same else f"weights {event.sampled} instead of"
+    equal = event.sampled == event.trained
+    weights = "the same weights" if equal else f"weights {event.sampled} instead of"
     share = f", {event.shown:.0%} of the effect" if isinstance(event.shown, float) else ""
     return (
         f"after step {event.step}  {'ok' if event.ok else 'failed'}: {weights} {event.trained},"

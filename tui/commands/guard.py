@@ -165,8 +165,8 @@ def _paired(order: Order, samples: tuple[Path, Path], points: dict[str, float]) 
 def _show_chapter(run: Run, chapter: Chapter, *, flips: bool, as_json: bool) -> None:
     result = results.read(jobs_directory() / chapter.job)
     if as_json:
-        shown = {"verdict": chapter.verdict, **msgspec.to_builtins(chapter)}
-        print_json({**shown, "outdated": chapter.outdated, **_flips_json(result, flips)})
+        fields = {"verdict": chapter.verdict, **msgspec.to_builtins(chapter)}
+        print_json({**fields, "outdated": chapter.outdated, **_flips_json(result, flips)})
         return
     glyph, _, word = sign(Standing(chapter.verdict))
     out.print(
@@ -203,9 +203,9 @@ def _show_result(result: Result, *, flips: bool, as_json: bool) -> None:
     verdict = max((check.verdict for check in checks), key=["green", "amber", "red"].index)
     if as_json:
         summary = results.summary(numbers)
-        shown = {"verdict": verdict, "summary": summary, "checks": msgspec.to_builtins(checks)}
+        fields = {"verdict": verdict, "summary": summary, "checks": msgspec.to_builtins(checks)}
         figures = msgspec.to_builtins(numbers)
-        print_json({**shown, "figures": figures, **_flips_json(result, flips)})
+        print_json({**fields, "figures": figures, **_flips_json(result, flips)})
     else:
         _print_tables(result, checks)
         _print_flips(result, flips)

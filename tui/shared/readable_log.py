@@ -115,10 +115,10 @@ class ReadableLog:
         fold = bisect_right(self._places, number) - 1
         if fold >= 0 and self._places[fold] == number:
             count = self._ends[fold] - self._begins[fold]
-            one = count == 1
+            is_single = count == 1
             return (
-                f"{count:,} {'line' if one else 'lines'} of library noise"
-                f" ({KEY} shows {'it' if one else 'them'})"
+                f"{count:,} {'line' if is_single else 'lines'} of library noise"
+                f" ({KEY} shows {'it' if is_single else 'them'})"
             )
         behind = 0 if fold < 0 else self._ends[fold] - self._places[fold] - 1
         line = self._index.line(number + behind)

@@ -52,11 +52,11 @@ def test_as_peft_merges_it(
     torch.manual_seed(3)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**_SIZE, **size}))
     model.save_pretrained(tmp_path / "base")
-    others = {key: value for key, value in changes.items() if key not in _SIZE}
+    other_changes = {key: value for key, value in changes.items() if key not in _SIZE}
     small.save_adapter(
         tmp_path / "base",
         tmp_path / "adapter",
-        **{"target_modules": ["q_proj"], "target_parameters": targets, **others},
+        **{"target_modules": ["q_proj"], "target_parameters": targets, **other_changes},
     )
     expected = small.adapted_model(tmp_path / "base", tmp_path / "adapter").merge_and_unload()
     expected.save_pretrained(tmp_path / "expected")
@@ -65,11 +65,11 @@ def test_as_peft_merges_it(
         plan_merge(tmp_path / "base", tmp_path / "adapter"), tmp_path / "merged", stops=lambda _: []
     )
 
-    base, made, by_peft = (
+    base, merged, by_peft = (
         small.weights(tmp_path / name) for name in ("base", "merged", "expected")
     )
-    assert made.keys() == by_peft.keys()
+    assert merged.keys() == by_peft.keys()
     for name, values in by_peft.items():
-        torch.testing.assert_close(made[name], values, rtol=1e-5, atol=1e-6, msg=name)
-    changed = [name for name in base if not torch.equal(base[name], made[name])]
+        torch.testing.assert_close(merged[name], values, rtol=1e-5, atol=1e-6, msg=name)
+    changed = [name for name in base if not torch.equal(base[name], merged[name])]
     assert any("expert" in name or "linear" in name for name in changed)

@@ -194,12 +194,12 @@ def test_a_server_is_not_blamed_for_a_model_that_has_not_learnt_to_end_its_answe
         served = evidence()
         served.reference = reference(tuned=scores, merged=near(scores))
         served.tuned = served.merged = Served(scores=near(scores), answers=endless)
-        found = not_green(served)
-        assert {name: check.verdict for name, check in found.items()} == {
+        failing = not_green(served)
+        assert {name: check.verdict for name, check in failing.items()} == {
             "stopping, tuned": verdict,
             "stopping, merged": verdict,
         }
-        assert ("only 0% of the held-out answers" in found["stopping, tuned"].sentence) == (
+        assert ("only 0% of the held-out answers" in failing["stopping, tuned"].sentence) == (
             verdict == "amber"
         )
 

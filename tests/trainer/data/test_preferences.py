@@ -76,9 +76,9 @@ def scored(line: dict[str, Any]) -> list[int]:
     return [label for label in line["labels"] if label != UNTRAINED]
 
 
-def prepare(folder: Path, rows: list[Any], scoring: Scoring = "pairs", **others: Any) -> Run:
+def prepare(folder: Path, rows: list[Any], scoring: Scoring = "pairs", **keys: Any) -> Run:
     return prepared(
-        folder / "out", settings(write(folder / "d.jsonl", rows), scoring=scoring, **others)
+        folder / "out", settings(write(folder / "d.jsonl", rows), scoring=scoring, **keys)
     )
 
 
@@ -87,9 +87,9 @@ def test_only_the_answers_that_differ_are_scored(tmp_path: Path) -> None:
     question = {"role": "user", "content": "the third one"}
     answers = [{"role": "assistant", "content": text} for text in ("gladly done", "no")]
     asked = [*history, question]
-    whole = {"chosen": [*asked, answers[0]], "rejected": [*asked, answers[1]]}
+    pair_row = {"chosen": [*asked, answers[0]], "rejected": [*asked, answers[1]]}
     apart = {"prompt": asked, "chosen": answers[:1], "rejected": answers[1:]}
-    for number, row in enumerate((whole, apart)):
+    for number, row in enumerate((pair_row, apart)):
         (tmp_path / str(number)).mkdir()
         (line,) = prepare(tmp_path / str(number), [row]).train
         assert line["turns"] == line["rejected"]["turns"] == [3]

@@ -64,8 +64,8 @@ def model(tmp_path: Path) -> Path:
 
 
 def asking(settings: Evaluation, heldout: Heldout | None = None, objective: str = "") -> Recipe:
-    chosen = parse(f'data = "-"\n{objective}', "r.toml")
-    return msgspec.structs.replace(chosen, evaluation=settings, heldout=heldout or Heldout())
+    recipe = parse(f'data = "-"\n{objective}', "r.toml")
+    return msgspec.structs.replace(recipe, evaluation=settings, heldout=heldout or Heldout())
 
 
 def test_the_plan_counts_evaluations_and_answers(model: Path) -> None:

@@ -136,8 +136,8 @@ def test_of_two_speakers_who_says_more_is_the_assistant_and_of_three_nobody_is()
 def test_the_command_makes_a_talk_and_shows_it_first(tmp_path: Path) -> None:
     path, out = written.subtitles(tmp_path / "talk.vtt"), tmp_path / "made"
     arguments = [str(path), "--recipe", "dialogue", "--out", str(out), "--json"]
-    shown = CliRunner().invoke(command.make, [*arguments, "--plan"])
-    plan = json.loads(shown.stdout)
+    printed_plan = CliRunner().invoke(command.make, [*arguments, "--plan"])
+    plan = json.loads(printed_plan.stdout)
     assert [(each["name"], each["role"], each["turns"]) for each in plan["speakers"]] == [
         ("Ole", "assistant", 3), ("Mara", "user", 3),
     ]  # fmt: skip

@@ -128,9 +128,9 @@ def test_who_speaks_once_keeps_their_own_words(tmp_path: Path, name: str) -> Non
                 for number, (speaker, text) in enumerate(talk, 1)
             )
         )
-    said = {(block.speaker, block.text) for block in read(path).blocks}
-    assert ("PEER", "Nobody has asked me.") in said
-    assert talk[2] in said
+    spoken = {(block.speaker, block.text) for block in read(path).blocks}
+    assert ("PEER", "Nobody has asked me.") in spoken
+    assert talk[2] in spoken
 
 
 def test_captions_that_roll_are_read_once(tmp_path: Path) -> None:

@@ -241,13 +241,13 @@ def placed_pdf(path: Path, pages: list[list[Line]]) -> Path:
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>"
     )
     for index, lines in enumerate(pages):
-        shown = "".join(
+        operators = "".join(
             f"1 0 0 1 {x} {y} Tm ("
             + line.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)")
             + ") Tj\n"
             for x, y, line in lines
         )
-        stream = f"BT /F1 11 Tf\n{shown}ET".encode("cp1252")
+        stream = f"BT /F1 11 Tf\n{operators}ET".encode("cp1252")
         objects.append(
             f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents {5 + 2 * index} 0 R"
             " /Resources << /Font << /F1 3 0 R >> >> >>".encode()
@@ -258,7 +258,7 @@ def placed_pdf(path: Path, pages: list[list[Line]]) -> Path:
     for number, content in enumerate(objects, 1):
         places.append(len(data))
         data += b"%d 0 obj\n%s\nendobj\n" % (number, content)
-    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in places)
     start = len(data)
     data += b"xref\n0 %d\n0000000000 65535 f \n%s" % (len(objects) + 1, table)
     data += b"trailer << /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (

@@ -48,6 +48,7 @@ def verdicts(result: Result) -> dict[str, str]:
     return {check.name: check.verdict for check in results.checks(results.figures(result))}
 
 
+@pytest.mark.heavy
 @pytest.mark.xdist_group("scipy")
 @given(lost=st.integers(0, 60), won=st.integers(0, 60))
 def test_the_exact_test_is_the_binomial_one(lost: int, won: int) -> None:
@@ -58,6 +59,7 @@ def test_the_exact_test_is_the_binomial_one(lost: int, won: int) -> None:
     assert exact_test(lost, won) == exact_test(won, lost)
 
 
+@pytest.mark.heavy
 @pytest.mark.xdist_group("scipy")
 def test_the_t_quantile_and_the_interval_are_students() -> None:
     from scipy import stats
@@ -69,11 +71,11 @@ def test_the_t_quantile_and_the_interval_are_students() -> None:
     assert mean_interval(values) == pytest.approx(expected, rel=5e-3)
 
 
-@given(lost=st.integers(0, 20), won=st.integers(0, 20), others=st.integers(1, 30))
+@given(lost=st.integers(0, 20), won=st.integers(0, 20), unchanged=st.integers(1, 30))
 def test_the_interval_of_a_share_leans_to_where_the_difference_is(
-    lost: int, won: int, others: int
+    lost: int, won: int, unchanged: int
 ) -> None:
-    low, high = share_interval(lost, won, lost + won + others)
+    low, high = share_interval(lost, won, lost + won + unchanged)
     assert -1 <= low < high <= 1
     assert (low + high >= 0) == (won >= lost)
 

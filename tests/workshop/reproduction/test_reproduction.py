@@ -66,8 +66,8 @@ def export(run: Job, tmp_path: Path) -> Path:
     return out
 
 
-def red(found: list[Check]) -> dict[str, str]:
-    return {check.name: check.sentence for check in found if check.verdict == "red"}
+def red(checks: list[Check]) -> dict[str, str]:
+    return {check.name: check.sentence for check in checks if check.verdict == "red"}
 
 
 def test_ingredients_that_are_as_they_were(run: Job) -> None:
@@ -140,8 +140,8 @@ def test_the_same_bits_and_near(run: Job, tmp_path: Path) -> None:
     copy = shutil.copytree(adapter, tmp_path / "copy")
     with (copy / "adapter_model.safetensors").open("ab") as file:
         file.write(b" ")
-    same, check = checks.weights(original.result, copy)
-    assert not same and "adapter_model.safetensors" in check.sentence
+    is_equal, check = checks.weights(original.result, copy)
+    assert not is_equal and "adapter_model.safetensors" in check.sentence
     verdicts = [checks.distance(nats, 0.12).verdict for nats in (0.0007, 0.06, 0.2)]
     assert verdicts == ["green", "amber", "red"]
     assert checks.distance(0.06, None).verdict == "amber"
@@ -159,8 +159,8 @@ def test_prepared_samples_are_compared_without_their_source(run: Job, tmp_path: 
 
 
 def test_the_headline() -> None:
-    same = Reproduction("captain", "a", "b", [], True, "c", 0.0, 0.12)
-    assert same.headline == "The same bits. Another seed is 0.1200 nats a token away."
+    equal = Reproduction("captain", "a", "b", [], True, "c", 0.0, 0.12)
+    assert equal.headline == "The same bits. Another seed is 0.1200 nats a token away."
     near = Reproduction("captain", "a", "b", [], False, "c", 0.0007, 0.12)
     assert near.headline.endswith("0.0007 nats a token apart; another seed is 0.1200 away.")
 

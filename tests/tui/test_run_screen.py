@@ -193,27 +193,12 @@ async def the_phase_and_its_time_are_shown(pilot: Pilot[None], screen: RunScreen
     assert screen.check_action("do", ("zoom", 0.5)) is False
 
 
-async def empty_panels_say_what_fills_them(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
-    app = screen.app
-    assert "The first evaluation brings them" in screen_text(app)
-    for panel, text in (
-        ("log", "The log is empty"),
-        ("data", "The data is not prepared yet"),
-    ):
-        await pilot.press("right_square_bracket")
-        if panel == "data":
-            await pilot.press("right_square_bracket")
-        assert screen.panels.current == panel
-        await until(pilot, lambda text=text: text in screen_text(app))  # type: ignore[misc]
-
-
 async def test_a_run_that_starts(made: dict[str, Job]) -> None:
     job = made["parrot"]
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await open_run(pilot, app, job)
         await the_phase_and_its_time_are_shown(pilot, screen, job)
-        await empty_panels_say_what_fills_them(pilot, screen, job)
 
 
 async def test_a_run_that_ended_names_what_is_next_and_ends_its_chart(made: dict[str, Job]) -> None:

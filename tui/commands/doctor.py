@@ -53,11 +53,14 @@ def doctor(with_fixes: bool, yes: bool, as_json: bool) -> None:
     if yes and not with_fixes:
         raise click.UsageError("--yes goes with --fix.")
     done: list[Finding] = []
-    with talk.status("looking"):  # drawn on a terminal only
+    # drawn on a terminal only
+    with talk.status("checking; the libraries' first import takes longest") as spinner:
         for finding in itertools.chain(examine(), [Finding(_trackers(installed()))]):
             done.append(finding)
             if not as_json:
+                spinner.stop()  # on stderr, it would not make room for a line on stdout
                 _print(finding.check)
+                spinner.start()
     missing = [finding.check.name for finding in done if finding.check.ok is False]
     if as_json:
         fixes = list(_fixed_silently(done, yes)) if with_fixes else []

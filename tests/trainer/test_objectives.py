@@ -95,11 +95,27 @@ def test_few_steps_at_the_cautious_rate_are_warned_of() -> None:
     rate = learning_rate(recipe(DPO), 135_000_000)
     assert "Only 3 steps at a learning rate of 2.5e-5" in limits.few_steps(recipe(DPO), rate, 3)
     assert not limits.few_steps(recipe(DPO), rate, 10)
-    assert not limits.few_steps(recipe(""), learning_rate(recipe(""), 135_000_000), 3)
     # up to which rate it says is up to where a recipe's own is no warning
     explicit = recipe(f"{DPO}[train]\nlearning_rate = {rate.highest}")
     assert not learning_rate(explicit, 135_000_000).warning
     assert not limits.few_steps(explicit, learning_rate(explicit, 135_000_000), 3)
+
+
+@pytest.mark.parametrize(
+    ("batch", "steps", "advice"),
+    [
+        (16, 9, "train.global_batch = 4 (now 16) makes about 36."),
+        (16, 29, "train.global_batch = 8 (now 16) makes about 58."),
+        (16, 1, "train.global_batch = 1 (now 16) makes about 16."),
+        (16, 30, ""),
+        (1, 9, ""),  # nothing smaller
+        (16, 0, ""),  # not known
+    ],
+)
+def test_few_steps_of_conversations_are_warned_of(batch: int, steps: int, advice: str) -> None:
+    small = recipe(f"[train]\nglobal_batch = {batch}")
+    warning = limits.few_steps(small, learning_rate(small, 135_000_000), steps)
+    assert warning.endswith(advice) and bool(warning) == bool(advice)
 
 
 def test_a_step_costs_more_than_one_of_fine_tuning() -> None:

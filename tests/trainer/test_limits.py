@@ -45,7 +45,9 @@ def with_positions(folder: Path, positions: int) -> Path:
 
 
 def warnings(data: Source, model: Path, **train: object) -> list[str]:
-    return make_plan(Recipe(data=[data], model=str(model), train=Train(**train))).warnings  # type: ignore[arg-type]
+    """But that of few steps."""
+    made = make_plan(Recipe(data=[data], model=str(model), train=Train(**train)))  # type: ignore[arg-type]
+    return [warning for warning in made.warnings if not warning.startswith("Only ")]
 
 
 def test_samples_beyond_the_models_positions_are_counted(

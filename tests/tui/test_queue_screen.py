@@ -212,7 +212,7 @@ async def test_resume_says_what_has_changed_and_can_be_forced(
         assert "The data has changed." in screen_text(app)
         await pilot.press("y")
         await until(
-            pilot, lambda: any("first-try goes on" in note.message for note in app._notifications)
+            pilot, lambda: any("first-try continues" in note.message for note in app._notifications)
         )
     assert asked == [("first-try", False), ("first-try", True)]
 

@@ -49,7 +49,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> list[Gpu]:
 @pytest.fixture
 def recipe(home: Path) -> Path:
     llama(models_directory() / "llama-8b")
-    rows = [f"{number} why " + "and " * 900 for number in range(80)]
+    rows = [f"{number} why " + "and " * 900 for number in range(240)]
     lines = [
         json.dumps(
             {

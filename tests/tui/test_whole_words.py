@@ -21,6 +21,8 @@ _LONG = 20  # cells: more than a word of a language
 _FIGURE = re.compile(r"[\d.,:%+/-]+\w{0,3}")  # of an axis, which has other ones at each size
 _OF_TOKENS = "TokenView"
 """It breaks its lines between tokens, which are parts of words."""
+_FIELD = "Input"
+"""It scrolls what has no room, and shows a part of its text."""
 _PREVIEW = "Figures"
 """Beside a list it shows the first of its lines that have room; all are on the run's screen."""
 
@@ -108,6 +110,8 @@ async def test_nothing_is_cut(
             rows = painting.rows(leaf)
             if leaf.name.startswith(_OF_TOKENS):
                 flaws += [] if is_part(rows, uncut[painting.name]) else [f"{leaf.name}: {rows}"]
+            elif leaf.name.startswith(_FIELD):
+                flaws += [] if "".join(rows).strip() in leaf.text else [f"{leaf.name}: {rows}"]
             else:
                 flaws += strange(rows, vocabulary[painting.name])
             if leaf.cut and not leaf.name.startswith(_PREVIEW):

@@ -218,6 +218,8 @@ def _leaf(screen: Screen[Any], widget: Widget) -> Leaf | None:
         return None
     text = str(widget.visual) if isinstance(widget, Static) else ""
     text = str(widget.text) if isinstance(widget, HangingText) else text
+    if isinstance(widget, Input):
+        text = "".join(filter(str.isprintable, widget.value or str(widget.placeholder)))
     return Leaf(_name(widget), visible_part, _cut(widget, geometry.region, visible_part), text)
 
 

@@ -106,11 +106,17 @@ def trouble(state: State) -> Content:
             return Content("")
 
 
-def next_steps(possible: Mapping[str, bool], standing: Standing) -> Content:
+def next_steps(
+    possible: Mapping[str, bool], standing: Standing, *, is_being_certified: bool
+) -> Content:
     """What a finished run is for, by its keys; the certificate with its verdict."""
     steps = [
         Content.assemble((action.key_names[0], "$primary"), f" {action.title}")
-        + _verdict(action.id, standing)
+        + (
+            _verdict(standing, is_being_certified=is_being_certified)
+            if name == "certificate"
+            else Content("")
+        )
         for name in _NEXT
         for action in key_bindings.actions_of("run")
         if action.id == f"run.{name}" and possible[name]
@@ -118,9 +124,9 @@ def next_steps(possible: Mapping[str, bool], standing: Standing) -> Content:
     return Content("   ").join([Content.styled("next", _MUTED), *steps]) if steps else Content("")
 
 
-def _verdict(action: str, standing: Standing) -> Content:
-    if action != "run.certificate":
-        return Content("")
+def _verdict(standing: Standing, *, is_being_certified: bool) -> Content:
+    if is_being_certified:
+        return Content.styled(" is being made", _MUTED)
     return Content(" ") + (badge(standing) or Content.styled("none yet", _MUTED))
 
 

@@ -19,6 +19,7 @@ from jobs.luthier_error import LuthierError
 from jobs.state import Alive, Done, Failed, Lost, State, Stopped
 from models.runs import Run
 from models.standing import NO_CERTIFICATE
+from serve.certificate.launch import is_about
 from tui import key_bindings
 from tui.runs.chart import Chart
 from tui.runs.chart_board import ChartBoard
@@ -53,6 +54,7 @@ class RunScreen(LuthierScreen):
         self.overlaid = list(overlaid)[: MOST_RUNS - 1]
         self.state: State = job.state()
         self._standing = NO_CERTIFICATE
+        self._is_being_certified = False
         self.view = RunView()
         self.panels = RunPanels(job.log_path)
         self._title_line = SteadyText(id="run-title")
@@ -97,6 +99,10 @@ class RunScreen(LuthierScreen):
         for row in rows:
             if row.id == self.job.id:
                 self.state, self._standing = row.state, row.standing
+        run = Run(self.job)
+        self._is_being_certified = any(
+            row.kind == "certify" and row.alive and is_about(row.job, run) for row in rows
+        )
         alive = {row.id: row.alive for row in rows}
         for track in self.view.tracks:
             track.alive = alive.get(track.job.id, False)
@@ -106,7 +112,7 @@ class RunScreen(LuthierScreen):
         if not isinstance(self.state, Done):
             return trouble(self.state)
         possible = {name: handler.enabled() for name, handler in self.handlers.items()}
-        return next_steps(possible, self._standing)
+        return next_steps(possible, self._standing, is_being_certified=self._is_being_certified)
 
     # What can be done
 

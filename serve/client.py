@@ -82,6 +82,10 @@ class ContextExceeded(LuthierError):
         self.used = used
 
 
+class Unreachable(LuthierError):
+    """Nothing listens at the address, or no way leads there."""
+
+
 class Refused(LuthierError):
     """The server has answered that it will not, or cannot: by `status`, and the `code` of OpenAI's
     errors. `retry_after` is in seconds, None where it does not say."""
@@ -443,7 +447,7 @@ async def _request(
             yield response
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         message = f"Nothing answers at {endpoint.base_url} ({str(error) or 'no connection'})."
-        raise LuthierError(
+        raise Unreachable(
             "The server does not answer",
             message,
             "`luthier server status` shows whether it is running.",

@@ -20,7 +20,15 @@ from jobs import foreign_json
 from jobs.files import flush
 from jobs.luthier_error import LuthierError
 from models import foreign
-from serve.client import ChatMessage, ContextExceeded, Endpoint, Refused, post, without_surrogates
+from serve.client import (
+    ChatMessage,
+    ContextExceeded,
+    Endpoint,
+    Refused,
+    Unreachable,
+    post,
+    without_surrogates,
+)
 from serve.comparison.journal import Entry, Journal, key_of
 from workshop.asking.budget import NOTHING, Budget, Ceiling, Tokens, most_tokens
 
@@ -32,6 +40,8 @@ _FINAL = frozenset({401, 402, 403, 404})
 _NO_CREDIT = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 # What says that the provider does not want this one question.
 _FILTERED = frozenset({"content_filter", "content_policy_violation", "invalid_prompt"})
+_TRIES_TO_REACH = 4
+"""Of an endpoint that has never answered: its address is probably wrong, and who gave it waits."""
 _MOST_IN_A_ROW = 8
 """Questions that fail one after the other before the endpoint counts as gone."""
 # How endpoints without structured output refuse a schema.
@@ -119,6 +129,7 @@ class Asker:
         self._flushing = asyncio.Lock()
         self._next_flush: asyncio.Task[None] | None = None
         self._in_a_row = 0
+        self._is_reached = False
         self._not_before = self._next_turn = 0.0
         self._length_name = "max_tokens"
         self._has_schemas = True
@@ -156,9 +167,12 @@ class Asker:
             try:
                 if not await self._attempt(request):
                     self.outcome.at_ceiling = True
+                self._is_reached = True
                 return
             except LuthierError as error:
-                if _is_final(error):
+                self._is_reached |= not isinstance(error, Unreachable)
+                is_nowhere = not self._is_reached and attempt + 1 >= _TRIES_TO_REACH
+                if _is_final(error) or is_nowhere:
                     self.outcome.over = self.outcome.over or error
                     return
                 if not _passes(error):

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from jobs.job import Job, all_jobs, wait
 from jobs.luthier_error import LuthierError
 from jobs.state import Done, Failed
+from serve.client import Unreachable
 from serve.comparison.journal import Journal
 from tests.fakes.hostile_server import MISHAPS, HostileServer
 from tests.fakes.openai_server import FakeServer
@@ -165,6 +166,17 @@ async def test_a_refused_key_ends_it_at_once(prompts: Path, tmp_path: Path) -> N
         outcome = await asked(order, read_questions([prompts]), Journal(tmp_path / "cache.jsonl"))
         assert outcome.over is not None and "key" in outcome.over.title
         assert outcome.answered == 0
+
+
+async def test_an_address_where_nothing_listens_is_not_waited_for(
+    prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asker, "_FIRST_WAIT", 0.01)
+    with FakeServer(models=("ft:old",)) as server:
+        order = order_for(server, prompts)
+    outcome = await asked(order, read_questions([prompts]), Journal(tmp_path / "cache.jsonl"))
+    assert isinstance(outcome.over, Unreachable) and order.address in outcome.over.message
+    assert (outcome.answered, outcome.failed) == (0, 0)
 
 
 @pytest.mark.heavy

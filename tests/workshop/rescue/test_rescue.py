@@ -175,7 +175,7 @@ async def test_an_address_where_nothing_listens_is_not_waited_for(
     with FakeServer(models=("ft:old",)) as server:
         order = order_for(server, prompts)
     outcome = await asked(order, read_questions([prompts]), Journal(tmp_path / "cache.jsonl"))
-    assert isinstance(outcome.over, Unreachable) and order.address in outcome.over.message
+    assert isinstance(outcome.over, Unreachable) and server.base_url in outcome.over.message
     assert (outcome.answered, outcome.failed) == (0, 0)
 
 

@@ -127,15 +127,16 @@ class Stops:
         return iter(self._found.values())
 
     def error(
-        self, unproved: LuthierError | None = None, *, leave_some: bool = True
+        self, unproved: LuthierError | None = None, *, total_rows: int = 0
     ) -> LuthierError | None:
         """The error for people; None if no policy says stop. `unproved` is of the first mask that
-        could not be proved, with its text; `leave_some`: without the rows that stop, some are
-        left."""
+        could not be proved, with its text; `total_rows` are those of the data, 0 if not all were
+        read."""
         if not self._found:
             return None
-        if not leave_some and set(self._found) == {"damage"}:  # no policy would help
-            return self._all_damaged(self._found["damage"])
+        damage = self._found.get("damage")
+        if damage is not None and damage.rows == total_rows:  # no policy would help
+            return self._all_damaged(damage)
         reasons = []
         for stop in self:
             further = f" and at {stop.rows - 1:,} more rows" if stop.rows > 1 else ""

@@ -539,10 +539,9 @@ class Pipeline:
                 file.flush()
                 os.fsync(file.fileno())
         train_part, heldout_part = parts.values()
-        some_left = bool(train_part.samples)
         dropped = Counter(summary.reasons.get("dropped", {}))
-        error = stops.error(self._unproved, leave_some=some_left) or (
-            None if some_left else nothing_left(summary.total_rows, dropped, firsts)
+        error = stops.error(self._unproved, total_rows=summary.total_rows) or (
+            None if train_part.samples else nothing_left(summary.total_rows, dropped, firsts)
         )
         figures = {
             **figures_of(train_part, heldout_part),

@@ -69,7 +69,7 @@ def look(settings: DataSettings) -> Outlook:
         )
         tokens += source_look.tokens
         exact = exact and source_look.exact
-    if error := stops.error(leave_some=bool(conversations) or not exact):
+    if error := stops.error(total_rows=round(rows) if exact else 0):
         raise error
     if exact and not conversations:
         raise nothing_left(round(rows), met, {})

@@ -6,7 +6,9 @@ from __future__ import annotations
 import pytest
 
 from jobs.job import Job
+from tests.tui import folders
 from tests.tui.driving import screen_text, until
+from tests.tui.lock_holder import held
 from tests.tui.test_run_screen import open_run
 from tui.app import LuthierApp
 
@@ -56,3 +58,18 @@ async def test_nothing_is_promised_of_a_run_that_has_ended(made: dict[str, Job])
                 if text not in screen_text(app):
                     await pilot.press(key)
             assert text in screen_text(app)
+
+
+async def test_a_certificate_that_is_being_made_is_not_none(made: dict[str, Job]) -> None:
+    run = made["captain"]
+    maker = folders.make_job("captain-certificate", 1700, 5, "certify")
+    folders.orders(maker, {"run": str(run.directory)})
+    app = LuthierApp()
+    with held(maker):
+        async with app.run_test(size=(120, 35)) as pilot:
+            await open_run(pilot, app, run)
+            await until(pilot, lambda: "t certificate is being made" in screen_text(app))
+    app = LuthierApp()
+    async with app.run_test(size=(120, 35)) as pilot:
+        await open_run(pilot, app, run)
+        await until(pilot, lambda: "t certificate none yet" in screen_text(app))

@@ -15,7 +15,6 @@ from jobs.job import Job
 from models.standing import NO_CERTIFICATE, Standing
 from tests.tui import folders
 from tests.tui.driving import lines_of, ready, screen_text, text_of, until, visible
-from tests.tui.lock_holder import held
 from tests.tui.run_events import eventful
 from tui.app import LuthierApp
 from tui.runs import run_view
@@ -419,21 +418,6 @@ def test_the_verdict_stands_beside_the_certificates_key() -> None:
     assert "t certificate none yet   v serve" in str(line)
     nothing = dict.fromkeys(possible, False)
     assert not next_steps(nothing, Standing("green"), is_being_certified=False)
-
-
-async def test_a_certificate_that_is_being_made_is_not_none(made: dict[str, Job]) -> None:
-    run = made["captain"]
-    maker = folders.make_job("captain-certificate", 1700, 5, "certify")
-    folders.orders(maker, {"run": str(run.directory)})
-    app = LuthierApp()
-    with held(maker):
-        async with app.run_test(size=(120, 35)) as pilot:
-            await open_run(pilot, app, run)
-            await until(pilot, lambda: "t certificate is being made" in screen_text(app))
-    app = LuthierApp()
-    async with app.run_test(size=(120, 35)) as pilot:
-        await open_run(pilot, app, run)
-        await until(pilot, lambda: "t certificate none yet" in screen_text(app))
 
 
 async def test_a_lost_run_does_not_age(made: dict[str, Job]) -> None:

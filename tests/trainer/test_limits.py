@@ -46,8 +46,9 @@ def with_positions(folder: Path, positions: int) -> Path:
 
 def warnings(data: Source, model: Path, **train: object) -> list[str]:
     """But that of few steps."""
-    made = make_plan(Recipe(data=[data], model=str(model), train=Train(**train)))  # type: ignore[arg-type]
-    return [warning for warning in made.warnings if not warning.startswith("Only ")]
+    settings = Train(**train)  # type: ignore[arg-type]
+    run_plan = make_plan(Recipe(data=[data], model=str(model), train=settings))
+    return [warning for warning in run_plan.warnings if not warning.startswith("Only ")]
 
 
 def test_samples_beyond_the_models_positions_are_counted(

@@ -30,19 +30,19 @@ async def test_empty_panels_say_what_will_fill_them(made: dict[str, Job]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "said", "unsaid"),
+    ("name", "true_text", "false_text"),
     [("pirate", "none yet", "not measured"), ("captain", "not measured", "none yet")],
 )
 async def test_a_chart_without_a_point_says_whether_one_may_come(
-    made: dict[str, Job], name: str, said: str, unsaid: str
+    made: dict[str, Job], name: str, true_text: str, false_text: str
 ) -> None:
     app = LuthierApp()
     async with app.run_test(size=(200, 60)) as pilot:
         await open_run(pilot, app, made[name])
         await until(pilot, lambda: "tensor memory" in screen_text(app))
-        await until(pilot, lambda: said in screen_text(app))
+        await until(pilot, lambda: true_text in screen_text(app))
         charts = "\n".join(screen_text(app).splitlines()[5:])  # the title has the certificate
-        assert unsaid not in charts
+        assert false_text not in charts
 
 
 async def test_nothing_is_promised_of_a_run_that_has_ended(made: dict[str, Job]) -> None:

@@ -320,8 +320,8 @@ async def test_a_runs_past_is_read_in_its_panels_and_charts(made: dict[str, Job]
 
 
 async def test_without_a_cursor_the_last_step_that_is_seen_is_read(made: dict[str, Job]) -> None:
-    told = [json.loads(line) for line in made["captain"].events_path.read_text().splitlines()]
-    losses = {event["step"]: event["loss"] for event in told if event["kind"] == "step"}
+    events = map(json.loads, made["captain"].events_path.read_text().splitlines())
+    losses = {event["step"]: event["loss"] for event in events if event["kind"] == "step"}
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         screen = await open_run(pilot, app, made["captain"])

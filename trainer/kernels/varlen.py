@@ -52,7 +52,7 @@ def lend_to_unsloth(dispatch: Any) -> None:
 
     Its own ways are torch's custom operator or, in newer versions, `_LEAN_VARLEN`. And unless vLLM
     is installed, whose import switches cuDNN's attention off, it takes long conversations one by
-    one, for each of whose lengths cuDNN makes a plan: 3 times as slow (8B, H200)."""
+    one, for each of whose lengths cuDNN makes a plan: 2.6 times as slow (8B, H200)."""
     if hasattr(dispatch, "_TORCH_VARLEN_ATTN"):
         dispatch._TORCH_VARLEN_ATTN = varlen
         dispatch._LEAN_VARLEN = False

@@ -63,14 +63,14 @@ def few_steps(recipe: Recipe, rate: LearningRate, steps: int) -> str:
 
 def _few_steps_of_turns(recipe: Recipe, steps: int) -> str:
     batch = recipe.train.global_batch
-    conversations_per_step = batch * steps // _FEW_STEPS_OF_TURNS
-    smaller = 1 << max(0, conversations_per_step.bit_length() - 1)  # a power of two
-    if not 0 < steps < _FEW_STEPS_OF_TURNS or smaller >= batch:
+    largest_batch = batch * steps // _FEW_STEPS_OF_TURNS
+    smaller_batch = 1 << max(0, largest_batch.bit_length() - 1)  # a power of two
+    if not 0 < steps < _FEW_STEPS_OF_TURNS or smaller_batch >= batch:
         return ""
     return (
         f"Only {counted(steps, 'step')}: from so few the model may learn little. Smaller steps make"
-        f" more of the same data: train.global_batch = {smaller} (now {batch}) makes about"
-        f" {steps * batch // smaller}."
+        f" more of the same data: train.global_batch = {smaller_batch} (now {batch}) makes"
+        f" about {steps * batch // smaller_batch}."
     )
 
 

@@ -7,6 +7,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.content import Content
 from textual.geometry import Region
+from textual.pilot import Pilot
 from textual.strip import Strip
 
 from jobs.job import Job
@@ -44,13 +45,18 @@ class Painted:
         monkeypatch.setattr(compositor, "update_widgets", updated)
         monkeypatch.setattr(compositor, "reflow", reflowed)
 
+    async def some(self, pilot: Pilot[None]) -> list[Region]:
+        """Once there are any: a text is on the screen before the screen's timer paints it."""
+        await until(pilot, lambda: bool(self.regions))
+        return self.regions
 
-async def look_again(app: LuthierApp, pilot: object) -> None:
+
+async def look_again(app: LuthierApp, pilot: Pilot[None]) -> None:
     rows = app.rows
     app.read_jobs()
-    await until(pilot, lambda: app.rows is not rows)  # type: ignore[arg-type]
+    await until(pilot, lambda: app.rows is not rows)
     for _ in range(3):
-        await pilot.pause()  # type: ignore[attr-defined]
+        await pilot.pause()
 
 
 @pytest.mark.parametrize("place", ["runs", "models", "serve"])
@@ -91,8 +97,9 @@ async def test_a_row_that_changes_is_painted_alone(
         folders.write(made["pirate"], folders.event("step", 1, step=345, total=800, loss=0.5))
         await look_again(app, pilot)
         index = table.options.get_option_index(made["pirate"].id)
+        line = table.options.region.y + index
+        await until(pilot, lambda: line in {region.y for region in painted.regions})
         assert {region.height for region in painted.regions} == {1}
-        assert table.options.region.y + index in {region.y for region in painted.regions}
         assert "345/800" in str(table.options.get_option_at_index(index).prompt)
 
 
@@ -110,7 +117,7 @@ async def test_an_age_is_painted_when_its_words_change(
         assert line not in {region.y for region in painted.regions}
         monkeypatch.setattr(number_format, "now", lambda: folders.NOW + 3600)
         await look_again(app, pilot)
-        assert line in {region.y for region in painted.regions}
+        await until(pilot, lambda: line in {region.y for region in painted.regions})
 
 
 @pytest.mark.parametrize("place", ["chat", "serve"])
@@ -129,7 +136,7 @@ async def test_of_a_server_that_starts_only_the_seconds_are_painted(
             painted = Painted(app, monkeypatch)
             monkeypatch.setattr(number_format, "now", lambda: folders.NOW + 1)
             await look_again(app, pilot)
-            assert painted.regions and all(region.area < 10 for region in painted.regions)
+            assert all(region.area < 10 for region in await painted.some(pilot))
 
 
 async def test_of_a_look_at_data_only_what_moves_is_painted(
@@ -151,7 +158,7 @@ async def test_of_a_look_at_data_only_what_moves_is_painted(
             assert painted.regions == []
             folders.write(job, folders.event("step", 40, step=21, total=100))
             await until(pilot, lambda: "21 %" in screen_text(app))
-            assert painted.regions and {region.height for region in painted.regions} == {1}
+            assert {region.height for region in await painted.some(pilot)} == {1}
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,8 @@ def painted(app):
 """
 
 LUTHIER = """
+from tui import garbage
+garbage.put_off()  # as the command does
 from tui.app import LuthierApp
 LuthierApp.on_ready = on_ready
 LuthierApp("{start_screen}").run(headless=True, size=(120, 40))

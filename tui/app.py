@@ -15,7 +15,7 @@ from textual.theme import Theme
 from textual.worker import Worker, WorkerState
 
 from jobs.luthier_error import LuthierError
-from tui import key_bindings, keymap, reasons, themes
+from tui import garbage, key_bindings, keymap, reasons, themes
 from tui.appearance import Appearance
 from tui.journey import Journey
 from tui.screens import BASE_SCREENS
@@ -125,6 +125,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         self.add_mode(self.start_screen, self._make_first)
         if self._chat_with is not None:
             self.call_after_refresh(self.journey.chat_with, self._chat_with)
+        self.call_after_refresh(garbage.search_again)
         self.call_after_refresh(self.read_jobs)
         self.set_interval(self.POLL_SECONDS, self.read_jobs)
         self.appearance.begin()

@@ -18,6 +18,7 @@ from click.exceptions import NoSuchCommand
 
 from jobs.luthier_error import LuthierError
 from jobs.os_errors import in_words, unencodable
+from tui import garbage
 from tui.commands.exit_status import ExitStatus
 from tui.completion import HELP_OPTIONS
 
@@ -193,6 +194,7 @@ def luthier(context: click.Context, ascii_only: bool) -> None:
             )
         from tui.terminal_background import asked
 
+        garbage.put_off()
         with asked() as background:
             from jobs.job import folders
             from tui.app import LuthierApp

@@ -3,6 +3,8 @@ from it; the rooms list their own actions."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from textual.binding import Binding, BindingType
 
 from tui.runs.key_bindings import SAMPLES
@@ -71,8 +73,13 @@ ACTIONS: list[Action] = [
 ]
 
 
+_BY_PLACE: dict[Place, list[Action]] = defaultdict(list)
+for _action in ACTIONS:
+    _BY_PLACE[_action.place].append(_action)
+
+
 def actions_of(*places: Place) -> list[Action]:
-    return [action for action in ACTIONS if action.place in places]
+    return [action for place in places for action in _BY_PLACE.get(place, ())]
 
 
 def bindings(place: Place) -> list[BindingType]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from textual.app import App
 
@@ -9,6 +11,7 @@ from jobs.job import Job
 from jobs.luthier_error import LuthierError
 from jobs.machine import Meter
 from tests.tui.driving import ready, screen_text, text_of, until
+from tui import garbage
 from tui.app import LuthierApp
 from tui.runs.run_screen import RunScreen
 from tui.shared.error_modal import ErrorModal
@@ -24,6 +27,16 @@ async def test_numbers_open_the_screens_and_escape_never_quits(made: dict[str, J
             assert app.current_mode == place
         await pilot.press("escape", "escape")
         assert app.is_running
+
+
+async def test_garbage_is_searched_for_again_once_the_first_screen_is_painted() -> None:
+    garbage.put_off()
+    try:
+        async with LuthierApp().run_test() as pilot:
+            await ready(pilot)
+            assert gc.isenabled()
+    finally:
+        gc.enable()
 
 
 async def test_a_screen_keeps_its_place_while_another_is_looked_at(made: dict[str, Job]) -> None:

@@ -9,6 +9,7 @@ import sys
 from jobs.home import home
 from jobs.luthier_error import LuthierError
 from jobs.processes import end_with_parent
+from tui import garbage
 
 LOG_NAME = "web.log"
 """The file of the home that keeps what the apps say outside their screens."""
@@ -20,6 +21,7 @@ def main() -> int:
     home().mkdir(parents=True, exist_ok=True)
     log = os.open(home() / LOG_NAME, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     os.dup2(log, 2)
+    garbage.put_off()
     from tui.app import LuthierApp
 
     try:

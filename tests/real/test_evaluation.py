@@ -250,11 +250,17 @@ def test_answers_are_what_the_model_says_to_the_servers_prompt(builtin_model: Pa
         lambda module, inputs, output: widths.append(inputs[0].shape[1])
     )
     before = torch.random.get_rng_state()
-    answers = Generator(report.stop_ids, 12).answers(model, prompts, 3)
+    being_written: list[tuple[range, int]] = []
+    answers = Generator(report.stop_ids, 12).answers(
+        model, prompts, 3, lambda numbers, total: being_written.append((numbers, total))
+    )
     hook.remove()
     assert torch.equal(torch.random.get_rng_state(), before)
     # with the cache: two prompts' batches, then a token at a time
     assert widths.count(1) == len(widths) - 2
+    # told with each token
+    assert list(dict.fromkeys(being_written)) == [(range(1, 4), 4), (range(4, 5), 4)]
+    assert len(being_written) == len(widths)
     assert model.training and base.generation_config is own and base.model.layers[0].training
     model.eval()
     for prompt, answer in zip(prompts, answers, strict=True):

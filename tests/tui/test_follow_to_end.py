@@ -53,7 +53,7 @@ LOADING = Phase("loading the model", seconds_left=2)
 
 
 def test_a_run_that_answers_before_its_first_step_is_not_nearly_done() -> None:
-    meter = meter_after(PLAN, LOADING, Phase("evaluating: answer 1 of 3", done=0, total=3))
+    meter = meter_after(PLAN, LOADING, Phase("evaluating: answers 1 to 3 of 3", done=0, total=3))
     assert (meter.share(), meter.seconds_left()) == (0.0, None)
 
 

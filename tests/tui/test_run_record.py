@@ -215,8 +215,8 @@ def test_time_left_counts_the_evaluations_that_are_due() -> None:
     for event in paced(11, 12, 48.0):
         record.add(event)
     assert record.usual_step == 2.0
-    record.add({"t": 73.0, "kind": "phase", "name": "evaluating: answer 1 of 3"})
-    assert record.activity == "evaluating: answer 1 of 3"
+    record.add({"t": 73.0, "kind": "phase", "name": "evaluating: answers 1 to 3 of 3"})
+    assert record.activity == "evaluating: answers 1 to 3 of 3"
     assert record.time_left(87.0) == TimeLeft(8 * 2.0 + 3 * 40.0 - 15.0)
     assert record.time_left(987.0) == TimeLeft(8 * 2.0 + 2 * 40.0)
 
@@ -247,7 +247,7 @@ def test_a_lost_attempt_lived_until_it_was_last_heard_of() -> None:
         {"t": 100.0, "kind": "queued"},
         {"t": 100.0, "kind": "started"},
         *paced(1, 10, 100.0),
-        {"t": 150.0, "kind": "phase", "name": "evaluating: answer 1 of 3"},
+        {"t": 150.0, "kind": "phase", "name": "evaluating: answers 1 to 3 of 3"},
     )
     assert record.heard == 150.0 and record.elapsed(record.heard) == 50.0
     record.add({"t": 900.0, "kind": "queued", "attempt": 2})

@@ -69,12 +69,12 @@ async def test_its_head_has_the_phase_the_age_of_the_last_step_and_a_stall(
             screen = await open_run(pilot, app, job)
             await until(pilot, lambda: "training" in text_of(app, "#run-title"))
             assert "last step" not in text_of(app, "#run-title")
-            phase = folders.event("phase", 1, name="evaluating: answer 1 of 3")
+            phase = folders.event("phase", 1, name="evaluating: answers 1 to 3 of 3")
             folders.write(job, phase)
             clock.setattr(number_format, "now", lambda: folders.NOW + 60)
             screen.advance()
             title = text_of(app, "#run-title")
-            assert "evaluating: answer 1 of 3   last step 1 m ago" in title
+            assert "evaluating: answers 1 to 3 of 3   last step 1 m ago" in title
             assert "stalled" not in title
             clock.setattr(number_format, "now", lambda: folders.NOW + 240)
             screen.advance()

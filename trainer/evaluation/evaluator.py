@@ -84,7 +84,7 @@ class Questions:
         self,
         model: PeftModel,
         batch: int,
-        progress: Callable[[int, int], None],
+        progress: Callable[[range, int], None],
         stopping: Callable[[], bool],
     ) -> dict[Prompt, Answer]:
         """All of them, `batch` at a time. Raises EvaluationStopped."""
@@ -162,6 +162,7 @@ class Evaluator(TrainerCallback):
         self._total = 0
         self._scores = Scores({})
         self._began = self._told = 0.0
+        self._told_numbers = range(0)
         self._answers, self._answer_seconds = 0, 0.0
 
     def state(self) -> dict[str, Any]:
@@ -198,6 +199,7 @@ class Evaluator(TrainerCallback):
 
     def begin(self) -> None:
         self._began = self._told = time.monotonic()
+        self._told_numbers = range(0)
 
     def answer(self, model: PeftModel, step: int, batch: int) -> dict[str, float]:
         """Ask everything, `batch` prompts at a time, tell the samples, and give the metrics. The
@@ -282,7 +284,11 @@ class Evaluator(TrainerCallback):
         )
         events.tell(self.context, evaluation)
 
-    def _progress(self, done: int, total: int) -> None:
-        if time.monotonic() - self._told >= _TELL_SECONDS:
-            self._told = time.monotonic()
-            self.context.phase(f"evaluating: answer {done + 1} of {total}", done=done, total=total)
+    def _progress(self, numbers: range, total: int) -> None:
+        """Tell which answers are being written, unless they are soon done."""
+        if numbers == self._told_numbers or time.monotonic() - self._told < _TELL_SECONDS:
+            return
+        self._told, self._told_numbers = time.monotonic(), numbers
+        first, last = numbers[0], numbers[-1]
+        answers = f"answer {first}" if first == last else f"answers {first} to {last}"
+        self.context.phase(f"evaluating: {answers} of {total}", done=first - 1, total=total)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -102,33 +103,32 @@ class Generator:
         model: PeftModel | PreTrainedModel,
         prompts: Sequence[Sequence[int]],
         batch: int,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Callable[[range, int], None] = lambda numbers, total: None,
         stopping: Callable[[], bool] = lambda: False,
     ) -> list[Generated]:
-        """In the order of the prompts (lists of token ids), `batch` at a time. `progress` hears how
-        many of how many are done."""
+        """In the order of the prompts (lists of token ids), `batch` at a time. `progress` hears at
+        each token which answers are being written, numbered from 1, and of how many."""
         answers: dict[int, Generated] = {}
         order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
         with _answering(model):
             for first in range(0, len(order), batch):
-                progress(first, len(order))
                 numbers = order[first : first + batch]
-                answers.update(
-                    zip(
-                        numbers,
-                        self._answer(model, [prompts[number] for number in numbers], stopping),
-                        strict=True,
-                    )
+                tell = partial(progress, range(first + 1, first + len(numbers) + 1), len(order))
+                generated = self._answer(
+                    model, [prompts[number] for number in numbers], tell, stopping
                 )
+                answers.update(zip(numbers, generated, strict=True))
         return [answers[number] for number in range(len(prompts))]
 
     def _answer(
         self,
         model: PeftModel | PreTrainedModel,
         prompts: list[Sequence[int]],
+        tell: Callable[[], None],
         stopping: Callable[[], bool],
     ) -> list[Generated]:
         def interrupt(input_ids: torch.Tensor, scores: Any, **keywords: Any) -> torch.Tensor:
+            tell()
             return torch.full(
                 (input_ids.shape[0],), stopping(), dtype=torch.bool, device=input_ids.device
             )

@@ -77,9 +77,13 @@ class Job:
     def _read_by_all(self) -> tuple[Path, ...]:
         return self.directory / "lock", self.events_path, self.log_path, self.order_path
 
-    @property
+    @cached_property
     def events_path(self) -> Path:
         return self.directory / "events.jsonl"
+
+    @cached_property
+    def spec_path(self) -> Path:
+        return self.directory / "spec.json"
 
     @property
     def log_path(self) -> Path:
@@ -104,7 +108,7 @@ class Job:
 
     @cached_property
     def created(self) -> float:
-        return (self.directory / "spec.json").stat().st_mtime
+        return self.spec_path.stat().st_mtime
 
     def supervisor(self) -> int | None:
         """The pid of the living supervisor. Not to be asked by the supervisor itself (see
@@ -306,13 +310,12 @@ def damaged_jobs(readable: Collection[str] = ()) -> list[DamagedJob]:
     """The folders that are no readable jobs, by name; those of these ids are. One without a spec
     counts once it is old: it may be about to be written."""
     damaged = []
-    for job in sorted(folders(), key=lambda job: job.id):
-        if job.id in readable:
-            continue
+    others = (job for job in folders() if job.id not in readable)
+    for job in sorted(others, key=lambda job: job.id):
         why = job.damage()
         with suppress(OSError):  # it was removed while we looked
             written = job.directory.stat().st_mtime
-            has_spec = (job.directory / "spec.json").exists()
+            has_spec = job.spec_path.exists()
             if why and (
                 has_spec or (JOB_ID.fullmatch(job.id) and time.time() - written > _YOUNG_SECONDS)
             ):

@@ -103,6 +103,7 @@ async def test_a_data_file_is_all_that_a_run_needs(pirates: Path, started: list[
         ):
             assert part in text
         assert "beside its base, as an adapter" in text and "then certified" in text
+        assert "row 0   not tokenised yet" in text and "user: Hm 0" in text
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
         assert [type(screen) for screen in app.screen_stack] == [RunsScreen, RunScreen]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain, islice, takewhile
 from typing import Any
 
 import msgspec
@@ -18,10 +19,11 @@ from trainer.data.hub import HUB
 from trainer.data.ledger import Stops, nothing_left
 from trainer.data.policies import SpecialTexts
 from trainer.data.preferences import Judged
-from trainer.data.reading import Reader, formats_seen
+from trainer.data.reading import Reader, Row, formats_seen
 from trainer.data.settings import DataSettings, Source
 
 _SECONDS = 2.0  # for all sources; what lies beyond is estimated from the bytes
+_FIRST_SECONDS = 0.5  # for the first conversations
 # Bytes a token: English chat has 4.0 to 4.6 with the vocabularies in use, other scripts and code
 # 2.5 to 3.5.
 _TOKEN_BYTES = 3.5
@@ -92,6 +94,20 @@ def look_at_heldout(settings: DataSettings) -> int:
         return 0
     sources = [Source(path) for path in settings.heldout.files]
     return look(msgspec.structs.replace(settings, sources=sources)).conversations
+
+
+def first_conversations(settings: DataSettings, most: int) -> list[Row]:
+    """The first rows that become conversations, as many as are read in half a second; none of a
+    data set of the hub. LuthierError where nothing can be read."""
+    reader = Reader(settings.format, settings.policy, SpecialTexts(), scoring=settings.scoring)
+    deadline = time.monotonic() + _FIRST_SECONDS
+    # rows that follow each other are read before the first of them is given
+    reader.enough = lambda: time.monotonic() > deadline - _FIRST_SECONDS / 2
+    files = [source.path for source in settings.sources if not source.path.startswith(HUB)]
+    rows = takewhile(
+        lambda row: time.monotonic() < deadline, chain.from_iterable(map(reader.rows, files))
+    )
+    return list(islice((row for row in rows if row.messages is not None), most))
 
 
 class _Look:

@@ -1,9 +1,12 @@
-"""The right side of a new run: what the recipe comes to, and a few conversations with their trained
-tokens marked."""
+"""The right side of a new run: what the recipe comes to, and a few conversations: as they are read
+at first, with their trained tokens marked once a look at the data has them."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
@@ -13,20 +16,22 @@ from textual.widgets import Static
 
 from models.stored_sample import StoredSample
 from trainer.data.inspection import Inspection, Vocabulary
+from trainer.data.reading import Row
 from tui.data.sample_panel import legend
-from tui.data.token_text import tokens_of
+from tui.data.token_text import plain_tokens, tokens_of
 from tui.data.token_view import TokenView
 from tui.new_run.data_look import DataLook
 from tui.new_run.outlook_text import Outlook, outlook_lines
 
-_SAMPLES, _MOST_SAMPLES = 2, 4
+_LONGEST_TEXT = 8000  # characters, more than a view has room for
+_SAMPLES, MOST_SAMPLES = 2, 4
 _ROOMY = 40  # rows of the screen
 _ROOM_FOR_ALL = 50  # rows of the screen
 _THREE_COLUMNS = 130  # cells from which on the conversations stand beside the facts
 
 
 class SampleView(Vertical):
-    """One conversation, token by token."""
+    """One conversation."""
 
     def __init__(self) -> None:
         super().__init__(classes="panel sample-view")
@@ -36,7 +41,14 @@ class SampleView(Vertical):
         self.tokens.can_focus = False
         yield self.tokens
 
-    def show(self, sample: StoredSample, vocabulary: Vocabulary) -> None:
+    def show_row(self, row: Row) -> None:
+        """As it is read."""
+        self.border_title = Content(f"row {row.row}   not tokenised yet")
+        turns = (f"{message['role']}: {_text_of(message)}" for message in row.messages or ())
+        self.tokens.show(plain_tokens("\n".join(turns)[:_LONGEST_TEXT]), newlines=False)
+
+    def show_tokens(self, sample: StoredSample, vocabulary: Vocabulary) -> None:
+        """Token by token."""
         tokens = tokens_of(sample, vocabulary)
         trained = sum(token.kind != "untrained" for token in tokens)
         row = sample.source.get("row", "?")
@@ -63,24 +75,24 @@ class RunOutlook(VerticalScroll, can_focus=False):
         super().__init__(id="outlook")
         self._outlook: Outlook | None = None
         self._look: DataLook | None = None
-        self._shown_samples: tuple[Inspection, int] | None = None
-        """Of which look at the data, and how many at most."""
+        self._shown_samples: tuple[Inspection | Sequence[Row], int] | None = None
+        """Whose conversations, and how many at most."""
 
     def compose(self) -> ComposeResult:
         yield Static(id="outlook-text")
         with Vertical(id="outlook-samples"):
-            for _ in range(_MOST_SAMPLES):
+            for _ in range(MOST_SAMPLES):
                 yield SampleView()
             yield Static(legend(), id="outlook-legend")
 
     def on_mount(self) -> None:
-        self._show_samples(None)
+        self._show_samples(())
 
     def say(self, text: Content) -> None:
         """There is nothing to plan yet."""
         self._outlook = None
         self.query_one("#outlook-text", Static).update(text)
-        self._show_samples(None)
+        self._show_samples(())
 
     def show(self, outlook: Outlook, look: DataLook) -> None:
         self._outlook, self._look = outlook, look
@@ -100,17 +112,34 @@ class RunOutlook(VerticalScroll, can_focus=False):
         roomy = self.app.size.height >= _ROOMY
         text = outlook_lines(self._outlook, summary, looking, width, roomy=roomy)
         self.query_one("#outlook-text", Static).update(text)
-        self._show_samples(inspection)
+        self._show_samples(inspection or self._outlook.conversations)
 
-    def _show_samples(self, inspection: Inspection | None) -> None:
-        self.query_one("#outlook-samples").display = inspection is not None
+    def _show_samples(self, source: Inspection | Sequence[Row]) -> None:
+        """Those of a look at the data, or rows as they are read."""
+        is_tokenised = isinstance(source, Inspection)
+        self.query_one("#outlook-samples").display = is_tokenised or bool(source)
+        self.query_one("#outlook-legend").display = is_tokenised
         has_room = self.has_class("-beside") and self.app.size.height >= _ROOM_FOR_ALL
-        most = _MOST_SAMPLES if has_room else _SAMPLES
-        if inspection is None or (inspection, most) == self._shown_samples:
+        most = MOST_SAMPLES if has_room else _SAMPLES
+        if (source, most) == self._shown_samples:
             return
-        self._shown_samples = inspection, most
-        samples = [sample for _, sample in islice(inspection.samples(), most)]
-        for number, view in enumerate(self.query(SampleView)):
-            view.display = number < len(samples)
-            if view.display:
-                view.show(samples[number], inspection.vocabulary)
+        self._shown_samples = source, most
+        views = list(self.query(SampleView))
+        if isinstance(source, Inspection):
+            samples = [sample for _, sample in islice(source.samples(), most)]
+            for view, sample in zip(views, samples, strict=False):
+                view.show_tokens(sample, source.vocabulary)
+            count = len(samples)
+        else:
+            for view, row in zip(views, source[:most], strict=False):
+                view.show_row(row)
+            count = len(source[:most])
+        for number, view in enumerate(views):
+            view.display = number < count
+
+
+def _text_of(message: Mapping[str, Any]) -> str:
+    """What is said, or the calls of tools that are made instead."""
+    calls = message.get("tool_calls")
+    text = str(message.get("content") or "")
+    return text if not calls else f"{text} {json.dumps(calls, ensure_ascii=False)}".lstrip()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
@@ -12,6 +12,7 @@ from jobs.counting import counted
 from jobs.memory import main_memory
 from trainer.data.inspection import Summary
 from trainer.data.ledger import describe
+from trainer.data.reading import Row
 from trainer.plan.memory.cards import card
 from trainer.plan.plan import Plan
 from trainer.recipe import Recipe
@@ -40,6 +41,8 @@ class Outlook:
     base."""
     runs: int = 1
     """Of a sweep how many; the plan is its first one's."""
+    conversations: Sequence[Row] = ()
+    """The first ones, as they are read."""
 
 
 def outlook_lines(

@@ -29,7 +29,7 @@ from trainer.sweep import Sweep
 from tui import key_bindings
 from tui.new_run.data_look import DataLook
 from tui.new_run.form import RunForm
-from tui.new_run.outlook import RunOutlook
+from tui.new_run.outlook import MOST_SAMPLES, RunOutlook
 from tui.new_run.outlook_text import Outlook
 from tui.shared.action import Place
 from tui.shared.form import Field
@@ -360,6 +360,7 @@ class NewRunScreen(LuthierScreen):
 def _outlook_of(draft: RecipeDraft) -> Outlook | Refusal:
     """In a thread: what the recipe comes to, or why not and where."""
     from models.registry import described_directory
+    from trainer.data.preview import first_conversations
     from trainer.plan.methods import consequences
     from trainer.plan.plan import make_plan
     from trainer.sweep import recipes_of
@@ -370,7 +371,8 @@ def _outlook_of(draft: RecipeDraft) -> Outlook | Refusal:
         plan = make_plan(recipes[0])
         directory = described_directory(plan.model)
         alone = consequences(recipes[0], directory)
-        return Outlook(recipes[0], plan, earlier_speed(plan), alone, len(recipes))
+        conversations = first_conversations(recipes[0].data_settings, MOST_SAMPLES)
+        return Outlook(recipes[0], plan, earlier_speed(plan), alone, len(recipes), conversations)
     except LuthierError as error:
         return Refusal(error, _field_of(draft))
 

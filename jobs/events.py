@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from jobs import foreign_json
-from jobs.event_kinds import PROGRESS, Timed, fields_of, kind_name
+from jobs.event_kinds import PROGRESS, Step, Timed, fields_of, kind_name
 from jobs.files import encoded, naming
 
 Event = dict[str, Any]
 
 LATEST = 253_402_300_800  # the end of the year 9999: no clock shows a later time
+NEWEST_STEPS = 50
+"""How many of an attempt's steps are read: nothing that is told of a job needs earlier ones."""
 _LONGEST_LOOK = 1 << 20
 _HEAD = 8192
 
@@ -117,12 +119,13 @@ class Follower:
 
 def last_attempt(path: Path, max_bytes: int = 65_536) -> list[Event]:
     """The newest events, back to the last `queued` (which begins an attempt) or about `max_bytes`,
-    further if none of these tells what the job does, but never more than a megabyte; oldest first.
+    further if none of these tells what the job does, but never more than a megabyte; oldest first,
+    without earlier steps than the last `NEWEST_STEPS`.
 
     Enough to tell a job's state: what decides it stands at the end, and `queued`, `started` at the
     beginning of the file. That of a long file is read where the end tells of neither.
     """
-    telling = [f'"kind": "{kind_name(kind.__name__)}"'.encode() for kind in PROGRESS]
+    telling = [_mark(kind) for kind in PROGRESS]
     head = b""
     try:
         with path.open("rb") as file:
@@ -156,4 +159,15 @@ def last_attempt(path: Path, max_bytes: int = 65_536) -> list[Event]:
 
 
 def _events(lines: list[bytes]) -> list[Event]:
-    return [event for event in map(parse_line, lines) if event is not None]
+    mark, steps = _mark(Step), 0
+    kept_lines = []
+    for line in reversed(lines):
+        steps += mark in line
+        if steps <= NEWEST_STEPS or mark not in line:
+            kept_lines.append(line)
+    return [event for event in map(parse_line, reversed(kept_lines)) if event is not None]
+
+
+def _mark(kind: type[Timed]) -> bytes:
+    """What the lines of a kind have in them."""
+    return f'"kind": "{kind_name(kind.__name__)}"'.encode()

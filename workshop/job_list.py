@@ -129,7 +129,7 @@ def read_row(job: Job, eval_losses: EvalLosses = NO_EVAL_LOSSES) -> JobRow:
     """`eval_losses` are those that were read of it before."""
     stamp = _stamp(job)
     state, events = job.look()
-    steps = last_of_kind(events, Step, RECENT)
+    steps = last_of_kind(events, Step, RECENT if isinstance(state, Running) else 1)
     last = steps[-1] if steps else Step(step=0)
     run = Run(job) if job.spec.kind == "run" else None
     return JobRow(

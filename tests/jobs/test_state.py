@@ -170,8 +170,8 @@ def test_the_last_attempt_of_a_long_file_is_read_from_its_end(tmp_path: Path) ->
         log.append("step", step=step, total=20_000)
     log.append("exited", code=0)
     events = last_attempt(log.path)
+    assert [event["step"] for event in events[:-1]] == [*range(19_950, 20_000)]
     assert events[-1]["kind"] == "exited"
-    assert 1_000 < len(events) < 10_000
 
 
 def test_a_server_that_has_loaded_a_thousand_adapters_still_runs(tmp_path: Path) -> None:

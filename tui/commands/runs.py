@@ -52,7 +52,8 @@ _POLL_SECONDS = 0.3
 def runs(every: bool, only_queue: bool, as_json: bool) -> None:
     """List the runs: what each one does, its progress, what it waits for. Running ones first, then
     the queue, then ended ones."""
-    rows, damaged = read_rows({}), [] if only_queue else jobs.damaged_jobs()
+    rows = read_rows({})
+    damaged = [] if only_queue else jobs.damaged_jobs({row.id for row in rows})
     listed = (
         [row for row in rows if row.position]
         if only_queue

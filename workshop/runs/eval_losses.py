@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from jobs.events import parse_line
 from models.events import Eval, Resumed, typed
 
 _BITE = 4 << 20
-_KINDS = (b'"kind": "eval"', b'"kind": "resumed"')
+_KINDS = re.compile(rb'"kind": "(?:eval|resumed)"')
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,7 @@ class EvalLosses:
                         block += file.readline()
                     lines = block[: block.rfind(b"\n") + 1]
                     offset += len(lines)
-                    if any(kind in lines for kind in _KINDS):
-                        _take(lines, by_step)
+                    _take(lines, by_step)
                     if len(lines) < len(block):  # a torn last line is left for later
                         break
         except FileNotFoundError:
@@ -51,10 +51,10 @@ NO_EVAL_LOSSES = EvalLosses()
 
 
 def _take(lines: bytes, by_step: dict[int, float]) -> None:
-    for line in lines.split(b"\n"):
-        if not any(kind in line for kind in _KINDS):
-            continue
-        event = parse_line(line)
+    for mark in _KINDS.finditer(lines):
+        event = parse_line(
+            lines[lines.rfind(b"\n", 0, mark.start()) + 1 : lines.find(b"\n", mark.end())]
+        )
         match typed(event) if event is not None else None:
             case Eval(step=step, loss=float(loss)) if step > 0 and math.isfinite(loss):
                 by_step[step] = loss

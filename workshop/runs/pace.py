@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from jobs.events import NEWEST_STEPS
 from models import events
 from workshop.number_format import duration
 
-RECENT = 50  # the steps that the pace is taken from
+RECENT = NEWEST_STEPS  # those that the pace is taken from
 _LATE = 2  # usual steps after which the age of the last one is worth a word
 _SILENT = 5  # usual steps, and a minute more, after which a run counts as stalled
 _SILENT_SECONDS = 60.0

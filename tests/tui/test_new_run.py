@@ -103,7 +103,8 @@ async def test_a_data_file_is_all_that_a_run_needs(pirates: Path, started: list[
         ):
             assert part in text
         assert "beside its base, as an adapter" in text and "then certified" in text
-        assert "row 0   not tokenised yet" in text and "user: Hm 0" in text
+        await until(pilot, lambda: "user: Hm 0" in screen_text(app))
+        assert "row 0   not tokenised yet" in screen_text(app)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
         assert [type(screen) for screen in app.screen_stack] == [RunsScreen, RunScreen]

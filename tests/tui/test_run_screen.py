@@ -275,7 +275,7 @@ async def the_data_panel_has_the_totals(pilot: Pilot[None], screen: RunScreen, j
     screen.panels.choose("data")
     await until(pilot, lambda: "samples to train" in screen_text(app))
     text = screen_text(app)
-    for total in ("2 200", "91.7 %", "merged roles", "920.0 k (50 %)", "9 checks passed"):
+    for total in ("2,200", "91.7 %", "merged roles", "920.0 k (50 %)", "9 checks passed"):
         assert total in text
 
 
@@ -421,7 +421,7 @@ def test_the_verdict_stands_beside_the_certificates_key() -> None:
 
 
 async def test_a_lost_run_does_not_age(made: dict[str, Job]) -> None:
-    """It began 3 999 s before now and told its last of 40 steps 3 930 s before."""
+    """It began 3,999 s before now and told its last of 40 steps 3,930 s before."""
     app = LuthierApp()
     with pytest.MonkeyPatch.context() as clock:
         async with app.run_test(size=(140, 40)) as pilot:
@@ -463,7 +463,7 @@ async def test_a_long_past_is_read_in_a_thread_with_its_progress(
             await until(pilot, lambda: screen.record.step == 5_000 and visible(screen.board.big))
             folders.write(job, folders.event("step", 0, step=5_001, total=6_000, loss=0.5))
             screen.advance()
-            assert "5 001 / 6 000" in app.screen.query_one(Figures).text
+            assert "5,001 / 6,000" in app.screen.query_one(Figures).text
     finally:
         run_view._LONG = long
 

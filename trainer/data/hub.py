@@ -59,8 +59,6 @@ def hub_rows(source: str, on_read: Callable[[int], None]) -> Iterator[Piece]:
         raise LuthierError(
             "The data set on the hub cannot be read", f"{source}: {reason[:500]}", hint
         ) from None
-    if not read:
-        yield Piece(None, "the data set has no rows", 0)
 
 
 _HINT = (

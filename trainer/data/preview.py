@@ -16,7 +16,7 @@ from trainer.data.exact_digest import exact_digest
 from trainer.data.files import check_source, source_size
 from trainer.data.guard_rails import Figures
 from trainer.data.hub import HUB
-from trainer.data.ledger import Stops, nothing_left
+from trainer.data.ledger import Drops, Stops
 from trainer.data.policies import SpecialTexts
 from trainer.data.preferences import Judged
 from trainer.data.reading import Reader, Row, formats_seen
@@ -54,7 +54,7 @@ def look(settings: DataSettings) -> Outlook:
     where there is nothing to train on."""
     reader = Reader(settings.format, settings.policy, SpecialTexts(), scoring=settings.scoring)
     met: Counter[str] = Counter()
-    stops = Stops(settings.policy)
+    stops, drops = Stops(settings.policy), Drops()
     rows = conversations = seen_once = 0.0
     tokens: list[int] = []
     exact = True
@@ -63,7 +63,7 @@ def look(settings: DataSettings) -> Outlook:
     deadline = time.monotonic() + _SECONDS
     for number, source in enumerate(settings.sources):
         share = (deadline - time.monotonic()) / (len(settings.sources) - number)
-        source_look = _Look(source, share, reader, met, hashes, stops, preferences)
+        source_look = _Look(source, share, reader, met, hashes, stops, drops, preferences)
         rows, conversations, seen_once = (
             rows + source_look.rows,
             conversations + source_look.conversations,
@@ -74,7 +74,7 @@ def look(settings: DataSettings) -> Outlook:
     if error := stops.error(total_rows=round(rows) if exact else 0):
         raise error
     if exact and not conversations:
-        raise nothing_left(round(rows), met, {})
+        raise drops.nothing_left()
     return Outlook(
         round(rows),
         round(conversations),
@@ -122,6 +122,7 @@ class _Look:
         met: Counter[str],
         hashes: set[bytes] | None,
         stops: Stops,
+        drops: Drops,
         preferences: Figures,
     ) -> None:
         self.rows = self.conversations = 0.0
@@ -142,6 +143,7 @@ class _Look:
             stops.add(row.file, row.row, row.reasons, row.detail)
             preferences.equal += row.reasons == ("rejected",)
             if row.messages is None:
+                drops.add(row.reasons, row.detail)
                 continue
             if hashes is not None:
                 digest = exact_digest(row.spoken, row.tools)

@@ -81,4 +81,4 @@ def out_folder(first_document: Path, making: Making) -> Path:
 
 def order_of(job: Job) -> Order:
     """LuthierError if the settings of the job are damaged."""
-    return foreign.convert(dict(job.spec.settings), Order, f"the settings of {job.id}")
+    return foreign.settings_of(job, Order)

@@ -84,7 +84,7 @@ def order_for(
 
 
 def order_behind(run: Run, chapter: Chapter) -> Order:
-    """What was asked for a run's chapter. Once its job was removed: the same two models, the rest
+    """The order that a chapter was made from. If its job was removed: the same two models, the rest
     as the run's recipe says."""
     job = job_behind(chapter)
     if job is not None:
@@ -166,7 +166,7 @@ def probes_of(order: Order) -> tuple[list[Probe], int]:
 
 def order_of(job: Job) -> Order:
     """LuthierError if the settings of the job are damaged."""
-    return foreign.convert(dict(job.spec.settings), Order, f"the settings of {job.id}")
+    return foreign.settings_of(job, Order)
 
 
 def newest_job(run: Run) -> Job | None:

@@ -81,7 +81,7 @@ def start_reproduction(order: Order) -> Job:
 
 def order_of(job: Job) -> Order:
     """LuthierError if the settings of the job are damaged."""
-    return foreign.convert(dict(job.spec.settings), Order, f"the settings of {job.id}")
+    return foreign.settings_of(job, Order)
 
 
 def read_original(order: Order, fetched: Path | None = None) -> Original:

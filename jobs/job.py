@@ -323,6 +323,10 @@ def damaged_jobs(readable: Collection[str] = ()) -> list[DamagedJob]:
     return damaged
 
 
+class Ambiguous(LuthierError):
+    """Several jobs match what was typed."""
+
+
 def find(text: str, *kinds: Kind) -> Job:
     """The job with this id, or the newest of that name, a run before any other kind, or the only
     one whose id contains `text`."""
@@ -341,7 +345,7 @@ def find(text: str, *kinds: Kind) -> Job:
     if not partial and (damaged := find_damaged(text)) is not None:
         raise damaged.error
     if partial:
-        raise LuthierError(
+        raise Ambiguous(
             "More than one match",
             f"{text!r} is part of {', '.join(job.id for job in partial[:5])}.",
             "Type more of it.",

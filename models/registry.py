@@ -46,7 +46,7 @@ class Model:
 
 def list_models(runs: Sequence[Job] | None = None) -> list[Model]:
     """The built-in model first, then what lies in the home's models folder, by name, then the
-    models of runs, newest first: of these, or of all, which are then read."""
+    models of `runs`, by default of all runs, newest first."""
     models = [
         (
             describe(BUILTIN, builtin_directory())

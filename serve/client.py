@@ -83,7 +83,7 @@ class ContextExceeded(LuthierError):
 
 
 class Unreachable(LuthierError):
-    """Nothing listens at the address, or no way leads there."""
+    """Nothing listens at the address, or there is no route to it."""
 
 
 class Refused(LuthierError):

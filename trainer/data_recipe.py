@@ -12,7 +12,7 @@ import tomlkit
 from jobs import foreign_json
 from jobs.luthier_error import LuthierError
 from models.hub_names import HUB
-from trainer.data.files import FROM_DOCUMENTS, read_rows
+from trainer.data.files import FROM_DOCUMENTS, UnknownKind, read_rows
 from trainer.data.hub import parsed
 from trainer.data_endings import DATA_ENDINGS
 from trainer.recipe import Recipe, keys, placed, read_text
@@ -27,6 +27,7 @@ _KNOWN = (
     "A recipe is TOML: key = value. Data is JSON, JSON Lines, CSV, TSV or Parquet, plain, .gz or"
     f" .zst. {FROM_DOCUMENTS}"
 )
+# Only a file that has such a line was probably meant as a recipe: TOML's complaint then helps.
 _RECIPE_LINE = re.compile(r"^\s*(\[[\w.]+\]|[\w.]+\s*=)", re.MULTILINE)
 
 
@@ -104,9 +105,7 @@ def _is_data_inside(path: Path) -> bool:
         reason = ""
     try:
         first = next(read_rows(str(path)), None)
-    except LuthierError as error:
-        if error.title != "Unknown kind of file":
-            raise
+    except UnknownKind:
         first = None
     if first is not None and first.value is not None:
         return True

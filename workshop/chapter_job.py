@@ -28,6 +28,6 @@ def begin(run: Run, spec: Spec) -> Job:
 
 
 def job_behind(chapter: Chapter) -> Job | None:
-    """The job that made a chapter: its settings say what was measured. None once it was removed."""
+    """The job that made a chapter; its settings say what was measured. None if it was removed."""
     job = Job(jobs_directory() / chapter.job)
     return job if job.readable() else None

@@ -97,6 +97,10 @@ class RawRow:
     """A file without rows has this one instead, so that the ledger has an entry for it."""
 
 
+class UnknownKind(LuthierError):
+    """Neither the file's name nor its beginning says how to read it."""
+
+
 class Files(NamedTuple):
     """The data files of a folder, in order, and the others, which are left alone."""
 
@@ -310,7 +314,7 @@ def _check_text(path: Path, reader: Reader) -> None:
                 " reads its turns.",
             )
     if begins[:1] not in ("{", "[", ""):
-        raise LuthierError(
+        raise UnknownKind(
             "Unknown kind of file",
             f"Luthier cannot read {path}.",
             f"Luthier goes by the ending of the name: {_KNOWN}. {FROM_DOCUMENTS}",

@@ -166,7 +166,7 @@ class Curve:
         return self.values[index] if index < len(self.steps) and self.steps[index] == step else None
 
     def last_step(self, until: float) -> int | None:
-        """The last step up to this one for which a value was told."""
+        """The last step up to this one that has a value."""
         index = bisect_right(self.steps, until)
         return self.steps[index - 1] if index else None
 

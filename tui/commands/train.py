@@ -376,7 +376,7 @@ def _follow(job: Job) -> None:
     talk.print(f"  {outcome_text(result)}; serve it: luthier serve {job.short_id}")
     if any(order["kind"] == "certify" for order in job.spec.then):
         say_aside(
-            "  Its certificate is next, by itself. In a few minutes: luthier certify"
+            "  Luthier now certifies it. In a few minutes, read the certificate: luthier certify"
             f" {job.short_id} --show"
         )
 

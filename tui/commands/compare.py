@@ -71,7 +71,7 @@ from workshop.comparison.compare import compare as do_compare
     "--by",
     multiple=True,
     metavar="COLUMN",
-    help="Also slice the prompts by this column of their file (several times for several).",
+    help="Also slice the prompts by this column of their file. Repeat the option for several.",
 )
 @click.option(
     "--noise",

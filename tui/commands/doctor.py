@@ -41,8 +41,8 @@ from workshop.doctor import Finding, Fix, examine
     "with_fixes",
     is_flag=True,
     help=(
-        "Show the command that helps for each line that is not fine. What is safe and within"
-        " Luthier's home, Luthier does itself, after asking."
+        "For each line that is not fine, show the command that helps. Luthier itself does what is"
+        " safe and within its home, after asking."
     ),
 )
 @click.option("--yes", is_flag=True, help="With --fix: do not ask.")

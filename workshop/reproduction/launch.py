@@ -47,7 +47,7 @@ def _check_names(order: Order) -> None:
     for path in order.data:
         if not expanded(path).exists():
             hint = f"{did_you_mean_file(expanded(path))}Check the path."
-            raise LuthierError("No such file", f"{path} is not there.", hint)
+            raise LuthierError("No such file", f"{path} does not exist.", hint)
     if order.model:
         described_directory(order.model)
     if order.seed_run:

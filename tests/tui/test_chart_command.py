@@ -130,7 +130,7 @@ def test_as_json_it_gives_the_points(made: dict[str, Job]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["pirate", "--out", "x.pdf"], "ends in none of .csv, .svg, .png"),
+        (["pirate", "--out", "x.pdf"], "does not end in one of .csv, .svg, .png"),
         (["parrot", "--out", "x.svg"], "Nothing to draw yet: The run has taken no step"),
         (["too-large", "--out", "x.svg"], "Nothing to draw: The run has taken no step"),
         (["pirate", "--metric", "zeal"], "did not measure zeal"),

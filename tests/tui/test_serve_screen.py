@@ -154,7 +154,7 @@ async def test_stop_and_follow_work_at_80x24(made: dict[str, Job]) -> None:
         await pilot.press("home", "f", "s")
         assert (
             isinstance(app.screen, ConfirmModal)
-            and "whoever talks to it now is cut off" in app.screen.message
+            and "Whoever is talking to it is cut off" in app.screen.message
         )
         await pilot.press("escape")
         assert isinstance(app.screen, ServeScreen) and made["captain-server"].alive()

@@ -92,7 +92,7 @@ REPORT: list[Action] = [
     Action(
         "report.copy",
         "copy path",
-        "Copy the path of the report. A comparison's is there as HTML and JSON, too.",
+        "Copy the path of the report. A comparison also has one in HTML and one in JSON.",
         "c",
     ),
 ]

@@ -176,7 +176,7 @@ class CompareScreen(LuthierScreen):
 
     def _started(self, job_id: str | None) -> None:
         if job_id is not None:
-            self.notify("It is being asked: the list shows how far it is.")
+            self.notify("The comparison is running: the list shows how far it is.")
             self.app.read_jobs()
 
     def _stop(self) -> None:

@@ -29,8 +29,8 @@ def export(path: Path, tracks: Sequence[Track], metrics: Sequence[Metric], view:
     if ending not in FORMATS:
         raise LuthierError(
             "Unknown kind of file",
-            f"{path.name} ends in none of {', '.join(FORMATS)}.",
-            "The ending says what is written.",
+            f"{path.name} does not end in one of {', '.join(FORMATS)}.",
+            "The ending chooses the format.",
         )
     if not any(track.record.has_points for track in tracks):
         alive = any(track.alive for track in tracks)

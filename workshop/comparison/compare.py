@@ -227,7 +227,7 @@ def _judged(
     ]
     failed = [str(entry["error"]) for entry in failures if entry.get("error") is not None]
     if failed:
-        warn(f"{len(failed)} verdicts failed: {failed[0]}. Asking once more asks for them again.")
+        warn(f"{len(failed)} verdicts failed: {failed[0]}. Comparing again asks for them again.")
     return judging.outcomes(judge, pairs, journal)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.content import Content
@@ -182,26 +183,45 @@ def test_a_colour_that_changes_is_painted() -> None:
     assert changed_cells(before, after, 0) == Region(8, 0, 2, 1)
 
 
-async def test_a_text_in_the_middle_is_painted_where_it_changes_and_as_it_is(
+def cells(app: LuthierApp) -> list[list[tuple[str, Style | None]]]:
+    """The screen's rows, as a terminal has them once all is painted: the second cell of a wide
+    character is empty."""
+    return [
+        [
+            (part, segment.style)
+            for segment in strip
+            for character in segment.text
+            for part in (character, *[""] * (cell_len(character) - 1))
+        ]
+        for strip in app.screen._compositor.render_strips()
+    ]
+
+
+async def test_a_text_in_the_middle_is_painted_where_it_changes_and_nowhere_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever it was before, what stands on the screen is the whole new text."""
+    """What a terminal shows that paints only these regions is the whole new text."""
     app = LuthierApp()
     async with app.run_test(size=SIZE) as pilot:
         await ready(pilot)
-        text = SteadyText("one\ntwo", classes="empty")
+        text = SteadyText(Content("one\ntwo"), classes="empty")
         await app.screen.mount(text)
         text.styles.height = 12
-        for shown in ("one\ntwelve", "three\ntwo\nthree", "日\ntwo\nthree", "two"):
-            text.update(Content(shown))
+        await pilot.pause()
+        painted = Painted(app, monkeypatch)
+        terminal = cells(app)
+        for changed in ("one\ntwo.", "one\ntwelve", "three\ntwo\nthree", "日\ntwo\nthree", "two"):
+            painted.regions.clear()
+            text.update(Content(changed))
+            regions = await painted.some(pilot)
             await pilot.pause()
-            fresh = SteadyText(Content(shown), classes="empty")
-            await app.screen.mount(fresh)
-            fresh.styles.height = 12
-            await pilot.pause()
-            rows = range(text.size.height)
-            assert [text.render_line(y) for y in rows] == [fresh.render_line(y) for y in rows]
-            await fresh.remove()
+            screen = cells(app)
+            for region in regions:
+                for y in region.line_range:
+                    for x in region.column_range:
+                        terminal[y][x] = screen[y][x]
+            assert terminal == screen, changed
+            assert all(region.height == 1 for region in regions)
 
 
 async def test_a_text_is_the_same_only_with_its_colours() -> None:

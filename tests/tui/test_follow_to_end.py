@@ -39,12 +39,12 @@ def as_line(event: Known | Phase) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def meter_after(*told: Known | Phase) -> progress.JobMeter:
-    """Each event was told ten seconds after the one before it, the last one just now."""
+def meter_after(*job_events: Known | Phase) -> progress.JobMeter:
+    """Each event came ten seconds after the one before it, the last one just now."""
     meter, now = progress.JobMeter(), time.time()
-    for number, event in enumerate(told):
+    for number, event in enumerate(job_events):
         line = {**as_line(event), "kind": kind_of(type(event))}
-        meter.take({**line, "t": now - 10.0 * (len(told) - 1 - number)})
+        meter.take({**line, "t": now - 10.0 * (len(job_events) - 1 - number)})
     return meter
 
 

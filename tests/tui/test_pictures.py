@@ -1,6 +1,5 @@
 """One picture a screen at both sizes, and a sweep of the themes; those of a screen's further states
-are heavy. `pytest --snapshot-update` makes
-them anew; look at them then."""
+are heavy. `pytest --snapshot-update` makes them again; look at them then."""
 
 from __future__ import annotations
 

@@ -121,15 +121,15 @@ async def test_an_age_is_painted_when_its_words_change(
         await until(pilot, lambda: line in {region.y for region in painted.regions})
 
 
-@pytest.mark.parametrize("place", ["chat", "serve"])
+@pytest.mark.parametrize("screen", ["chat", "serve"])
 async def test_of_a_server_that_starts_only_the_seconds_are_painted(
-    place: str, monkeypatch: pytest.MonkeyPatch
+    screen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = folders.make_job("captain", 1, age=100, kind="server")
     folders.begin(job, 100)
     folders.write(job, folders.event("phase", 95, name="loading the weights"))
     with held(job):
-        app = LuthierApp(place)
+        app = LuthierApp(screen)
         async with app.run_test(size=SIZE) as pilot:
             await ready(pilot)
             await until(pilot, lambda: "loading the weights" in screen_text(app))

@@ -167,7 +167,7 @@ async def figures_follow_new_steps(pilot: Pilot[None], screen: RunScreen, job: J
     assert all(figure in shown_figures for figure in ("341 / 800", "0.777", "1.234 GB"))
 
 
-async def it_rests_behind_another_screen(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+async def it_rests_behind_another_screen(pilot: Pilot[None], screen: RunScreen) -> None:
     assert screen._poll is not None and screen._poll._active.is_set()
     await pilot.press("2")
     await pilot.pause()
@@ -183,22 +183,16 @@ async def test_the_log_and_the_keys_at_80x24(made: dict[str, Job]) -> None:
         await text_is_looked_for_in_the_log(pilot, screen, job)
         await its_keys_work(pilot, screen, job)
         await figures_follow_new_steps(pilot, screen, job)
-        await it_rests_behind_another_screen(pilot, screen, job)
+        await it_rests_behind_another_screen(pilot, screen)
 
 
-async def the_phase_and_its_time_are_shown(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
-    app = screen.app
-    await until(pilot, lambda: "loading the model  1 m 00 s" in text_of(app, "#run-title"))
-    assert not visible(screen.board.big) and "Waiting for the first step" in screen_text(app)
-    assert screen.check_action("do", ("zoom", 0.5)) is False
-
-
-async def test_a_run_that_starts(made: dict[str, Job]) -> None:
-    job = made["parrot"]
+async def test_while_it_starts_the_phase_and_its_time_are_shown(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await open_run(pilot, app, job)
-        await the_phase_and_its_time_are_shown(pilot, screen, job)
+        screen = await open_run(pilot, app, made["parrot"])
+        await until(pilot, lambda: "loading the model  1 m 00 s" in text_of(app, "#run-title"))
+        assert not visible(screen.board.big) and "Waiting for the first step" in screen_text(app)
+        assert screen.check_action("do", ("zoom", 0.5)) is False
 
 
 async def test_a_run_that_ended_names_what_is_next_and_ends_its_chart(made: dict[str, Job]) -> None:
@@ -253,7 +247,7 @@ async def samples_are_walked_and_compared(pilot: Pilot[None], screen: RunScreen,
     assert samples.step == 350 and "A newer one." in screen_text(app)
 
 
-async def the_timeline_goes_to_its_step(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+async def the_timeline_goes_to_its_step(pilot: Pilot[None], screen: RunScreen) -> None:
     screen.panels.choose("timeline")
     await pilot.pause()
     lines = lines_of(screen.query_one(Timeline))
@@ -270,7 +264,7 @@ async def the_timeline_goes_to_its_step(pilot: Pilot[None], screen: RunScreen, j
     await pilot.press("escape")
 
 
-async def the_data_panel_has_the_totals(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+async def the_data_panel_has_the_totals(pilot: Pilot[None], screen: RunScreen) -> None:
     app = screen.app
     screen.panels.choose("data")
     await until(pilot, lambda: "samples to train" in screen_text(app))
@@ -314,8 +308,8 @@ async def test_a_runs_past_is_read_in_its_panels_and_charts(made: dict[str, Job]
     async with app.run_test(size=(140, 40)) as pilot:
         screen = await open_run(pilot, app, job)
         await samples_are_walked_and_compared(pilot, screen, job)
-        await the_timeline_goes_to_its_step(pilot, screen, job)
-        await the_data_panel_has_the_totals(pilot, screen, job)
+        await the_timeline_goes_to_its_step(pilot, screen)
+        await the_data_panel_has_the_totals(pilot, screen)
         await the_cursor_reads_exact_values(pilot, screen, job)
 
 
@@ -332,7 +326,7 @@ async def test_without_a_cursor_the_last_step_that_is_seen_is_read(made: dict[st
         assert f"step {last}" in readout(app) and f"loss {losses[last]:#.6g}" in readout(app)
 
 
-async def zoom_pan_and_smoothing(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+async def zoom_pan_and_smoothing(pilot: Pilot[None], screen: RunScreen) -> None:
     app = screen.app
     await until(pilot, lambda: "step 340" in readout(app))
     await pilot.press("m")
@@ -351,7 +345,7 @@ async def zoom_pan_and_smoothing(pilot: Pilot[None], screen: RunScreen, job: Job
     await pilot.press("escape")
 
 
-async def the_wheel_zooms_where_it_points(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+async def the_wheel_zooms_where_it_points(pilot: Pilot[None], screen: RunScreen) -> None:
     app = screen.app
     await until(pilot, lambda: "step 340" in readout(app))
     board, big = screen.board, screen.board.big
@@ -373,7 +367,7 @@ async def the_wheel_zooms_where_it_points(pilot: Pilot[None], screen: RunScreen,
     await pilot.press("0", "escape")
 
 
-async def another_chart_becomes_large(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+async def another_chart_becomes_large(pilot: Pilot[None], screen: RunScreen) -> None:
     app = screen.app
     await until(pilot, lambda: "step 340" in readout(app))
     await pilot.press("tab")
@@ -401,13 +395,12 @@ async def another_chart_becomes_large(pilot: Pilot[None], screen: RunScreen, job
 
 
 async def test_the_charts_are_zoomed_and_chosen(made: dict[str, Job]) -> None:
-    job = made["pirate"]
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
-        screen = await open_log(pilot, app, job)
-        await zoom_pan_and_smoothing(pilot, screen, job)
-        await the_wheel_zooms_where_it_points(pilot, screen, job)
-        await another_chart_becomes_large(pilot, screen, job)
+        screen = await open_log(pilot, app, made["pirate"])
+        await zoom_pan_and_smoothing(pilot, screen)
+        await the_wheel_zooms_where_it_points(pilot, screen)
+        await another_chart_becomes_large(pilot, screen)
 
 
 def test_the_verdict_stands_beside_the_certificates_key() -> None:

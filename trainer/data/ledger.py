@@ -174,8 +174,8 @@ class Stops:
 
 
 def _all_damaged(damage: Stop) -> LuthierError:
-    others = damage.rows - 1
-    further = f" {counted(others, 'more row')} cannot be read either." if others else ""
+    number = damage.rows - 1
+    further = f" {counted(number, 'more row')} cannot be read either." if number else ""
     return LuthierError(
         "No row can be read",
         f"{damage.first_row}.{further}",

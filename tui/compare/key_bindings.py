@@ -64,7 +64,7 @@ REPORT: list[Action] = [
     Action(
         "report.differences",
         "differences",
-        "Mark the words of each answer that the first model's has not, or no longer.",
+        "Mark the words that the first model's answer does not have, or remove the marks.",
         "d",
         footer=True,
     ),

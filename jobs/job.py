@@ -49,13 +49,13 @@ class Job:
         return Spec.read(self.directory)
 
     def readable(self) -> bool:
-        """Whether the job can be told of: not while it is removed, nor where its folder is
+        """Whether the job can be read: not while it is being removed, nor if its folder is
         damaged."""
         return not self.damage()
 
     def damage(self) -> str:
-        """Why the job cannot be told of, "" if it can: an odd name or spec, or something in the
-        place of a file that everybody reads."""
+        """Why the job cannot be read, "" if it can: an odd name or spec, or something in the place
+        of a file that everybody reads."""
         if not JOB_ID.fullmatch(self.id):
             return "its name is not a job id"
         try:
@@ -123,7 +123,7 @@ class Job:
         return self.look()[0]
 
     def look(self) -> tuple[State, list[Event]]:
-        """The state and the events that it was told from."""
+        """The state and the events that it was derived from."""
         # before the events: a job that ends in between is then seen as still ending
         is_supervised = self.supervisor() is not None
         events = self.events()
@@ -288,7 +288,7 @@ def age_key(job: Job) -> tuple[str, float]:
 
 @dataclass(frozen=True)
 class DamagedJob:
-    """A folder that cannot be told of, and `why`."""
+    """A folder that cannot be read as a job, and `why`."""
 
     job: Job
     why: str

@@ -120,7 +120,7 @@ def planned_directory(name: str) -> Path:
 
 
 def described_directory(name: str) -> Path:
-    """The folder whose config and headers tell what the model is: its own, or the blueprint of the
+    """The folder whose config and headers describe the model: its own, or the blueprint of the
     built-in model while that is not prepared."""
     return blueprint_directory() if is_unprepared_builtin(name) else resolve(name)
 

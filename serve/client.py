@@ -344,8 +344,8 @@ def without_surrogates(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Event:
-    """What an event of the stream brings: a piece, why the answer ended, tokens of prompt and
-    answer; each if it is told."""
+    """What an event of the stream brings, each if the event has it: a piece of the answer, why it
+    ended, the tokens of prompt and answer."""
 
     delta: Delta | None
     reason: str

@@ -93,7 +93,8 @@ def _is_other_recipe(path: Path) -> bool:
 
 
 def _is_data_inside(path: Path) -> bool:
-    """What a file holds whose name does not tell. LuthierError if it is neither."""
+    """Whether a file whose name does not say so contains data rather than a recipe. LuthierError if
+    it is neither."""
     try:
         if path.stat().st_size <= _LONGEST_RECIPE:
             tomllib.loads(read_text(path))

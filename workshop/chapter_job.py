@@ -1,5 +1,5 @@
-"""Starting the job of a chapter: one a run and kind at a time, and one that was broken off goes on
-with the answers that it has."""
+"""Starting the job of a chapter: a run has one of each kind at a time, and one that was interrupted
+continues with the answers that it has."""
 
 from __future__ import annotations
 

@@ -214,7 +214,7 @@ def _size(path: Path) -> int:
 
 
 def unreadable(path: Path, error: OSError) -> LuthierError:
-    """The error for a file that is there and yet not to be read."""
+    """The error for a file that exists but cannot be read."""
     if isinstance(error, PermissionError):
         return LuthierError(
             "Data not readable",

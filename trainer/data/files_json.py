@@ -299,8 +299,8 @@ class _Document:
         return turn_keys(item) is None
 
     def _after_rows(self) -> Iterator[Piece]:
-        """The rest of the object that wraps the rows. A second list of rows would be lost: it is
-        told."""
+        """The rest of the object that wraps the rows. A second list of rows would be lost, so it is
+        reported."""
         while (sign := self._next()) == ",":
             self.at += 1
             self._next()

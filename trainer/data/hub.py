@@ -23,7 +23,7 @@ class HubSource(NamedTuple):
 
 
 def parsed(source: str) -> HubSource:
-    """LuthierError if it is none."""
+    """LuthierError if the source is not a data set on the hub."""
     path, colon, split = source.removeprefix(HUB).partition(":")
     parts = path.split("/")
     if len(parts) not in (2, 3) or not all(parts) or (colon and not split):

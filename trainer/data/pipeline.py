@@ -160,8 +160,7 @@ def read_prepared(folder: Path, *, cached: bool) -> Prepared:
 
 
 class _Teller:
-    """Tells of progress, not too often, and asks whether it is still wanted. A total of 0 is one
-    that nobody knows."""
+    """Reports progress, not too often, and asks whether to continue. A total of 0 is unknown."""
 
     def __init__(self, on_progress: Progress, cancelled: Callable[[], bool]) -> None:
         self._on_progress, self._cancelled = on_progress, cancelled

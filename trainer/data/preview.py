@@ -36,7 +36,7 @@ class Outlook:
 
     rows: int
     conversations: int
-    """An estimate where `exact` is False; 0 where nothing can be told beforehand."""
+    """An estimate if `exact` is False; 0 if nothing can be known beforehand."""
     seen_each_epoch: int
     """Likewise; it minds the sources' weights."""
     exact: bool
@@ -50,8 +50,8 @@ class Outlook:
 
 
 def look(settings: DataSettings) -> Outlook:
-    """Read for two seconds at most. LuthierError where a policy says stop to what was read, or
-    where there is nothing to train on."""
+    """Read for two seconds at most. LuthierError if a policy stops the run at a row that was read,
+    or if nothing is left to train on."""
     reader = Reader(settings.format, settings.policy, SpecialTexts(), scoring=settings.scoring)
     met: Counter[str] = Counter()
     stops, drops = Stops(settings.policy), Drops()
@@ -175,8 +175,8 @@ class _Look:
         preferences.add_pair(better, worse)
 
     def _enough(self) -> bool:
-        """Whether to be content with what was read of rows that follow each other, of which none is
-        given before."""
+        """Whether to stop reading rows that follow each other, which are all read before the first
+        is given."""
         return self._done > 0 and time.monotonic() > self._until
 
     def _progress(self, read: int) -> None:

@@ -47,7 +47,7 @@ class Row(NamedTuple):
 
     @property
     def spoken(self) -> list[Message]:
-        """What tells it from others: pairs also differ by what is rejected."""
+        """What distinguishes it from others: pairs also differ by what is rejected."""
         messages = self.messages or []
         if self.judged is None or self.judged.rejected is None:
             return messages
@@ -192,7 +192,7 @@ class Reader:
 
 
 def _first(rows: Iterator[RawRow]) -> list[RawRow]:
-    """As many rows as the format is told from; more where the first are damaged."""
+    """The rows by which the format is recognised; more if the first are damaged."""
     first: list[RawRow] = []
     undamaged = size = 0
     for row in rows:

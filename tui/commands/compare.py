@@ -147,7 +147,7 @@ def compare(
 
 
 def count_entries(title: str, total: int, work: Callable[[Callable[[Entry], None]], Any]) -> None:
-    """Do something that tells of each part that is done."""
+    """Do work that reports each part that is done."""
     if not total:
         return
     with bar() as progress:

@@ -75,8 +75,8 @@ def view_of(tracks: Sequence[Track], logarithmic: bool, window: int) -> View:
 
 
 def table(tracks: Sequence[Track]) -> str:
-    """One line a step of each run, times in unix seconds; a figure that was not told at a step is
-    left empty."""
+    """One line a step of each run, times in unix seconds; a figure that was not measured at a step
+    is left empty."""
     tasks = sorted({key for track in tracks for key in track.record.curves if key not in COLUMNS})
     buffer = io.StringIO()
     writer = csv.writer(buffer)

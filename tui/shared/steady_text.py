@@ -62,7 +62,7 @@ class SteadyText(Static):
 
 
 def _same(before: VisualType, now: VisualType) -> bool:
-    """Whether two texts look the same: `==` would not tell a colour that has changed."""
+    """Whether two texts look the same: `==` would miss a changed colour."""
     if isinstance(before, Content) and isinstance(now, Content):
         return before.is_same(now)
     return isinstance(before, str) and isinstance(now, str) and before == now

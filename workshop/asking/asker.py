@@ -214,7 +214,7 @@ class Asker:
         return True
 
     async def _keep(self, key: str, **fields: Any) -> None:
-        """Write an entry into the cache, and go on once it is on the disk. Entries that come while
+        """Write an entry into the cache, and return once it is on the disk. Entries that come while
         the disk is busy share its next write."""
         self._journal.write(key, **self._marks, **fields)
         if self._next_flush is None:

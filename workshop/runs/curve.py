@@ -1,4 +1,4 @@
-"""A curve of any length: each value exactly as it was told, and its extremes and means over any
+"""A curve of any length: each value exactly as it was measured, and its extremes and means over any
 stretch in no time."""
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class Curve:
         return after
 
     def value_at(self, step: int) -> float | None:
-        """The value that was told for exactly this step."""
+        """The value of exactly this step."""
         index = bisect_left(self.steps, step)
         return self.values[index] if index < len(self.steps) and self.steps[index] == step else None
 
@@ -171,7 +171,7 @@ class Curve:
         return self.steps[index - 1] if index else None
 
     def value_before(self, step: float) -> float | None:
-        """The last value told up to this step."""
+        """The last value up to this step."""
         index = bisect_right(self.steps, step)
         return self.values[index - 1] if index else None
 

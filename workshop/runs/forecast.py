@@ -22,7 +22,7 @@ _LONGEST_LOG = 4_000_000  # bytes of events: a longer log is not read for this
 
 @dataclass(frozen=True)
 class Part:
-    """`seconds` is None where nobody has measured it. `about` says how it was reckoned."""
+    """`seconds` is None if nobody has measured it. `about` says where it comes from."""
 
     name: str
     seconds: float | None

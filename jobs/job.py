@@ -310,8 +310,8 @@ def damaged_jobs(readable: Collection[str] = ()) -> list[DamagedJob]:
     """The folders that are no readable jobs, by name; those of these ids are. One without a spec
     counts once it is old: it may be about to be written."""
     damaged = []
-    others = (job for job in folders() if job.id not in readable)
-    for job in sorted(others, key=lambda job: job.id):
+    candidates = (job for job in folders() if job.id not in readable)
+    for job in sorted(candidates, key=lambda job: job.id):
         why = job.damage()
         with suppress(OSError):  # it was removed while we looked
             written = job.directory.stat().st_mtime

@@ -161,7 +161,7 @@ SETTINGS: list[Setting] = [
         run_order.TURNED,
         "sort the other way round",
         "Runs",
-        "Whether Runs lists its rows in reverse. I does it there.",
+        "Whether Runs lists its rows in reverse. The key I does it there.",
         "switch",
         False,
     ),

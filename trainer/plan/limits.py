@@ -47,10 +47,12 @@ def beyond_positions(
     )
 
 
-def few_steps(recipe: Recipe, rate: LearningRate, steps: int) -> str:
-    """The warning that the steps are too few for the model to change much; "" if they are not."""
+def few_steps(recipe: Recipe, rate: LearningRate, steps_of: Callable[[int], int]) -> str:
+    """The warning that the steps are too few for the model to change much; "" if they are not.
+    `steps_of` has the run's steps for a global batch, 0 if they are unknown."""
     if recipe.objective.scoring == "turns":
-        return _few_steps_of_turns(recipe, steps)
+        return _few_steps_of_turns(recipe.train.global_batch, steps_of)
+    steps = steps_of(recipe.train.global_batch)
     if not rate.reason or not 0 < steps < _ENOUGH_STEPS_OF_PREFERENCES:
         return ""
     number = counted(steps, "step")
@@ -61,16 +63,20 @@ def few_steps(recipe: Recipe, rate: LearningRate, steps: int) -> str:
     )
 
 
-def _few_steps_of_turns(recipe: Recipe, steps: int) -> str:
-    batch = recipe.train.global_batch
-    largest_batch = batch * steps // _ENOUGH_STEPS_OF_TURNS
-    smaller_batch = 1 << max(0, largest_batch.bit_length() - 1)  # a power of two
-    if not 0 < steps < _ENOUGH_STEPS_OF_TURNS or smaller_batch >= batch:
+def _few_steps_of_turns(batch: int, steps_of: Callable[[int], int]) -> str:
+    steps = steps_of(batch)
+    if not 0 < steps < _ENOUGH_STEPS_OF_TURNS:
+        return ""
+    powers_of_two = (1 << exponent for exponent in reversed(range((batch - 1).bit_length())))
+    smaller_batch = next(
+        (size for size in powers_of_two if steps_of(size) >= _ENOUGH_STEPS_OF_TURNS), 1
+    )
+    if steps_of(smaller_batch) <= steps:
         return ""
     return (
         f"Only {counted(steps, 'step')}: the model may learn little. A smaller batch makes more"
         f" steps from the same data: train.global_batch = {smaller_batch} (now {batch}) makes"
-        f" about {steps * batch // smaller_batch}."
+        f" about {steps_of(smaller_batch)}."
     )
 
 

@@ -62,7 +62,7 @@ async def look_again(app: LuthierApp, pilot: Pilot[None]) -> None:
 
 @pytest.mark.parametrize("place", ["runs", "models", "serve"])
 async def test_a_look_that_finds_nothing_new_paints_nothing(
-    place: str, made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    place: str, jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = LuthierApp(place)
     async with app.run_test(size=SIZE) as pilot:
@@ -87,17 +87,19 @@ async def test_an_empty_home_paints_nothing_again(
 
 
 async def test_a_row_that_changes_is_painted_alone(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = LuthierApp()
     async with app.run_test(size=(100, 24)) as pilot:
         await ready(pilot)
         table = app.screen.query_one("#jobs", RowTable)
         painted = Painted(app, monkeypatch)
-        folders.steps(made["halting"], 30, 100, ago=30)
-        folders.write(made["pirate"], folders.event("step", 1, step=345, total=800, loss=0.5))
+        folders.steps(jobs_by_name["halting"], 30, 100, ago=30)
+        folders.write(
+            jobs_by_name["pirate"], folders.event("step", 1, step=345, total=800, loss=0.5)
+        )
         await look_again(app, pilot)
-        index = table.options.get_option_index(made["pirate"].id)
+        index = table.options.get_option_index(jobs_by_name["pirate"].id)
         line = table.options.region.y + index
         await until(pilot, lambda: line in {region.y for region in painted.regions})
         assert {region.height for region in painted.regions} == {1}
@@ -105,13 +107,13 @@ async def test_a_row_that_changes_is_painted_alone(
 
 
 async def test_an_age_is_painted_when_its_words_change(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = LuthierApp()
     async with app.run_test(size=(100, 24)) as pilot:
         await ready(pilot)
         table = app.screen.query_one("#jobs", RowTable)
-        line = table.options.region.y + table.options.get_option_index(made["captain"].id)
+        line = table.options.region.y + table.options.get_option_index(jobs_by_name["captain"].id)
         painted = Painted(app, monkeypatch)
         monkeypatch.setattr(number_format, "now", lambda: folders.NOW + 2)
         await look_again(app, pilot)
@@ -238,7 +240,7 @@ async def test_a_text_is_the_same_only_with_its_colours() -> None:
 
 
 async def test_an_idle_server_is_asked_less_often(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
 

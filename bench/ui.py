@@ -1,13 +1,13 @@
 """What the app costs while nothing changes, and how quick it is: `python -m bench.ui [--seconds S]
 [--home NAME] [--screen NAME]`, from the checkout.
 
-Every screen is opened on a pseudo-terminal of its own: in an empty home, in one with 15 jobs that
+It opens every screen on a pseudo-terminal of its own: in an empty home, in one with 15 jobs that
 have ended, beside an idle server, and where jobs of each kind are at work and only their seconds
-count. Told are the kilobytes a second that it sends to its
-terminal, which is what a remote connection carries, and its share of one core (user and system
-time). Then a key is pressed again and again in the list of a home with 1,000 jobs: told is the time
-until something is painted. The exit status is 1 if a screen takes 0.3 kB/s or more, or 1 % of a
-core or more, where jobs are at work 1 kB/s or 2 %, or if a key takes 50 ms or more in the median.
+count. It prints the kilobytes a second that the screen sends to its terminal, which is what a
+remote connection carries, and its share of one core (user and system time). Then it presses a key
+again and again in the list of a home with 1,000 jobs, and prints the time until something is
+painted. The exit status is 1 if a screen takes 0.3 kB/s or more, or 1 % of a core or more (1 kB/s
+or 2 % where jobs are at work), or if a key takes 50 ms or more in the median.
 """
 
 from __future__ import annotations
@@ -210,15 +210,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What the app costs while nothing changes.")
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--home", choices=HOMES, help="this one only; no key is timed then")
-    parser.add_argument("--screen", nargs="*", help="these only")
+    parser.add_argument(
+        "--screen",
+        nargs="*",
+        choices=sorted({name for _, screens in HOMES.values() for name in screens}),
+        help="these only; no key is timed then",
+    )
     arguments = parser.parse_args()
     is_good = True
     print(f"{'home':<12} {'screen':<8} {'kB/s':>7} {'core':>8}")
     for title, (make, all_screens) in HOMES.items():
-        asked_screens = arguments.screen or all_screens
-        screens = {name: keys for name, keys in all_screens.items() if name in asked_screens}
         if arguments.home not in (None, title):
             continue
+        names = arguments.screen or all_screens
+        screens = {name: keys for name, keys in all_screens.items() if name in names}
         with tempfile.TemporaryDirectory() as directory:
             os.environ["LUTHIER_HOME"] = directory
             folders.NOW = time.time()

@@ -49,13 +49,13 @@ class Job:
         return Spec.read(self.directory)
 
     def readable(self) -> bool:
-        """Whether the job can be told of: not while it is removed, nor where its folder is
+        """Whether the job can be read: not while it is being removed, nor if its folder is
         damaged."""
         return not self.damage()
 
     def damage(self) -> str:
-        """Why the job cannot be told of, "" if it can: an odd name or spec, or something in the
-        place of a file that everybody reads."""
+        """Why the job cannot be read, "" if it can: an odd name or spec, or something in the place
+        of a file that everybody reads."""
         if not JOB_ID.fullmatch(self.id):
             return "its name is not a job id"
         try:
@@ -123,7 +123,7 @@ class Job:
         return self.look()[0]
 
     def look(self) -> tuple[State, list[Event]]:
-        """The state and the events that it was told from."""
+        """The state and the events that it was derived from."""
         # before the events: a job that ends in between is then seen as still ending
         is_supervised = self.supervisor() is not None
         events = self.events()
@@ -288,7 +288,7 @@ def age_key(job: Job) -> tuple[str, float]:
 
 @dataclass(frozen=True)
 class DamagedJob:
-    """A folder that cannot be told of, and `why`."""
+    """A folder that cannot be read as a job, and `why`."""
 
     job: Job
     why: str
@@ -310,8 +310,8 @@ def damaged_jobs(readable: Collection[str] = ()) -> list[DamagedJob]:
     """The folders that are no readable jobs, by name; those of these ids are. One without a spec
     counts once it is old: it may be about to be written."""
     damaged = []
-    others = (job for job in folders() if job.id not in readable)
-    for job in sorted(others, key=lambda job: job.id):
+    candidates = (job for job in folders() if job.id not in readable)
+    for job in sorted(candidates, key=lambda job: job.id):
         why = job.damage()
         with suppress(OSError):  # it was removed while we looked
             written = job.directory.stat().st_mtime
@@ -321,6 +321,10 @@ def damaged_jobs(readable: Collection[str] = ()) -> list[DamagedJob]:
             ):
                 damaged.append(DamagedJob(job, why))
     return damaged
+
+
+class Ambiguous(LuthierError):
+    """Several jobs match what was typed."""
 
 
 def find(text: str, *kinds: Kind) -> Job:
@@ -341,7 +345,7 @@ def find(text: str, *kinds: Kind) -> Job:
     if not partial and (damaged := find_damaged(text)) is not None:
         raise damaged.error
     if partial:
-        raise LuthierError(
+        raise Ambiguous(
             "More than one match",
             f"{text!r} is part of {', '.join(job.id for job in partial[:5])}.",
             "Type more of it.",

@@ -190,6 +190,6 @@ def _place_of(job: Job, line: list[Job]) -> int:
     if position_in_line is None:
         hint = "`luthier runs --queue` shows what waits."
         raise NotWaiting(
-            "Not in the queue", f"{job.id} is not waiting in the queue, or no longer.", hint
+            "Not in the queue", f"{job.id} is not waiting in the queue (any more).", hint
         )
     return position_in_line

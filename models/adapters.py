@@ -142,8 +142,8 @@ def _refusals(config: dict[str, Any]) -> list[str]:
 
 
 def _new_stops(adapter: Path, base: Path) -> list[str]:
-    """What an adapter with a chat template of its own ends answers at, where a server of its base
-    would go on."""
+    """Why the adapter must be merged, if it was taught to end its answers with tokens at which a
+    server of its base would not stop."""
     if not ModelFolder(adapter).has_tokenizer:
         return []
     trained = ModelFolder(adapter).card.stop_ids or []

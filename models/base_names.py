@@ -25,6 +25,6 @@ def candidates(name: str) -> Iterator[str]:
 
 
 def name_in(names: Container[str], module: str, of: Callable[[str], str] = str) -> str | None:
-    """What the files call a module; None if they have none of it. `of` makes of a name what is
-    looked for."""
+    """What the files call a module; None if they do not have it. `of` makes the name to look for
+    from a module's."""
     return next((name for name in candidates(module) if of(name) in names), None)

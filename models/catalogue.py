@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from jobs.files import folder_bytes
 from jobs.home import jobs_directory, models_directory
-from jobs.job import Job, age_key, all_jobs, find
+from jobs.job import Ambiguous, Job, age_key, all_jobs, find
 from jobs.luthier_error import LuthierError
 from jobs.near import did_you_mean
 from jobs.uses import users_of
@@ -87,21 +87,22 @@ class Entry:
 
 @dataclass(frozen=True)
 class Use:
-    """Something that needs a model: `what` is the kind of its job, or "merged" for a model made of
-    it. `alive`: it runs now."""
+    """Something that needs a model."""
 
-    what: str
+    kind: str
+    """The kind of its job, or "merged" for a model made of it."""
     name: str
     id: str
     alive: bool = False
+    """Whether it runs now."""
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.what}{', running' if self.alive else ''})"
+        return f"{self.name} ({self.kind}{', running' if self.alive else ''})"
 
 
 def list_entries(jobs: Sequence[Job] | None = None) -> list[Entry]:
     """Base models (the built-in one first), then tuned ones (the newest first, then imported ones
-    by name), full and merged ones. Without `jobs`, all are read."""
+    by name), full and merged ones. The runs are looked for in `jobs`, by default all jobs."""
     runs = _runs_of(jobs)
     bases = registry.list_models(runs)
     models = [_of_model(model) for model in bases]
@@ -123,7 +124,7 @@ def _runs_of(jobs: Sequence[Job] | None) -> list[Job]:
 
 
 def find_entry(name: str, part: Literal["", "adapter", "merged"] = "") -> Entry:
-    """The model of that name, or of that run: what it left, or with `what` "merged" its merged
+    """The model of that name, or of that run: what it left, or with `part` "merged" its merged
     model. LuthierError if there is none."""
     entries = list_entries()
     exact = next((entry for entry in entries if entry.name == name), None)
@@ -159,7 +160,7 @@ def uses(
     is_alive: Callable[[Job], bool] = Job.alive,
 ) -> list[Use]:
     """What needs this model: runs that were trained on it, merged models made of it, and whatever
-    runs with it now. All jobs and entries are read if they are not given."""
+    runs with it now. `jobs` and `entries` are all there are; they are read if not given."""
     jobs = all_jobs() if jobs is None else jobs
     entries = list_entries(jobs) if entries is None else entries
     places = {str(entry.path), str(entry.path.resolve())}
@@ -443,9 +444,9 @@ def _title(name: str) -> str:
 def _run_named(name: str) -> str:
     try:
         return find(name, "run").id
-    except LuthierError as error:
-        if error.title == "More than one match":
-            raise
+    except Ambiguous:
+        raise
+    except LuthierError:
         return ""
 
 

@@ -90,7 +90,7 @@ def _key(directory: Path) -> str:
 
 
 def _torch_version() -> str:
-    """ "" where only the app is installed, which plans, but has measured nothing."""
+    """Empty if only the app is installed: it makes plans without torch, and measures nothing."""
     with suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version("torch")
     return ""

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from jobs.foreign_json import TOO_DEEP, Damaged, read_bytes
+from jobs.job import Job
 
 T = TypeVar("T")
 
@@ -54,6 +55,11 @@ def convert(value: Any, kind: type[T], where: object) -> T:
         return msgspec.convert(value, kind, dec_hook=_path)
     except (RecursionError, ValueError) as error:
         raise Damaged(where, _reason(error)) from None
+
+
+def settings_of(job: Job, kind: type[T]) -> T:
+    """What a job was asked to do."""
+    return convert(dict(job.spec.settings), kind, f"the settings of {job.id}")
 
 
 def _path(kind: type[Any], value: Any) -> Any:

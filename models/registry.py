@@ -46,7 +46,7 @@ class Model:
 
 def list_models(runs: Sequence[Job] | None = None) -> list[Model]:
     """The built-in model first, then what lies in the home's models folder, by name, then the
-    models of runs, newest first: of these, or of all, which are then read."""
+    models of `runs`, by default of all runs, newest first."""
     models = [
         (
             describe(BUILTIN, builtin_directory())
@@ -120,7 +120,7 @@ def planned_directory(name: str) -> Path:
 
 
 def described_directory(name: str) -> Path:
-    """The folder whose config and headers tell what the model is: its own, or the blueprint of the
+    """The folder whose config and headers describe the model: its own, or the blueprint of the
     built-in model while that is not prepared."""
     return blueprint_directory() if is_unprepared_builtin(name) else resolve(name)
 

@@ -83,7 +83,7 @@ class ContextExceeded(LuthierError):
 
 
 class Unreachable(LuthierError):
-    """Nothing listens at the address, or no way leads there."""
+    """Nothing listens at the address, or there is no route to it."""
 
 
 class Refused(LuthierError):
@@ -344,8 +344,8 @@ def without_surrogates(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Event:
-    """What an event of the stream brings: a piece, why the answer ended, tokens of prompt and
-    answer; each if it is told."""
+    """What an event of the stream brings, each if the event has it: a piece of the answer, why it
+    ended, the tokens of prompt and answer."""
 
     delta: Delta | None
     reason: str
@@ -450,12 +450,22 @@ async def _request(
         raise Unreachable(
             "The server does not answer",
             message,
-            "`luthier server status` shows whether it is running.",
+            _hint(
+                endpoint,
+                "`luthier server status` shows whether it is running.",
+                "Check the address and the network.",
+            ),
         ) from error
     except httpx.TimeoutException as error:
         message = f"{endpoint.base_url} sent nothing for {seconds:.0f} s."
         raise LuthierError(
-            "The server takes too long", message, "It may be busy or stuck. Check its log."
+            "The server takes too long",
+            message,
+            _hint(
+                endpoint,
+                "It may be busy or stuck. Check its log.",
+                "It may be busy. Try again later.",
+            ),
         ) from error
     # the last of them: bytes that are not what their header says
     except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -465,7 +475,11 @@ async def _request(
         raise LuthierError(
             "The answer broke off",
             message,
-            "The server may have stopped. Check with `luthier server status`.",
+            _hint(
+                endpoint,
+                "The server may have stopped. Check with `luthier server status`.",
+                "Check the network, and try again.",
+            ),
         ) from error
 
 
@@ -499,8 +513,13 @@ async def _events(endpoint: Endpoint, response: httpx.Response) -> AsyncIterator
     raise LuthierError(
         "The answer broke off",
         "The server ended the stream before the answer was complete.",
-        "Its log says why: `luthier log -f`.",
+        _hint(endpoint, "Its log says why: `luthier log -f`.", "Try again."),
     )
+
+
+def _hint(endpoint: Endpoint, of_luthiers: str, of_others: str) -> str:
+    """Luthier's commands show its own servers alone."""
+    return of_others if endpoint.hosted else of_luthiers
 
 
 def _status(error: Any) -> int:

@@ -35,15 +35,17 @@ def commands(text: str) -> Iterator[str]:
 
 
 def unknown(command: str) -> str:
-    """The first word that is no command, or the first option that its command does not have."""
-    at: click.Command = luthier
+    """All of it if it names no command, the first option that its command does not have, or ""."""
+    last_command: click.Command = luthier
     words = shlex.split(command)
-    while isinstance(at, click.Group) and words and not words[0].startswith(("-", "[")):
-        found = at.get_command(click.Context(at), words.pop(0))
-        if found is None:
+    while isinstance(last_command, click.Group) and words and not words[0].startswith(("-", "[")):
+        subcommand = last_command.get_command(click.Context(last_command), words.pop(0))
+        if subcommand is None:
             return command
-        at = found
-    options = {option for known in at.params for option in known.opts} | {"--help"}
+        last_command = subcommand
+    options = {option for parameter in last_command.params for option in parameter.opts} | {
+        "--help"
+    }
     written = (word.partition("=")[0] for word in words if word.startswith("--"))
     return next((option for option in written if option not in options), "")
 

@@ -12,7 +12,7 @@ import tomlkit
 from jobs import foreign_json
 from jobs.luthier_error import LuthierError
 from models.hub_names import HUB
-from trainer.data.files import FROM_DOCUMENTS, read_rows
+from trainer.data.files import FROM_DOCUMENTS, UnknownKind, read_rows
 from trainer.data.hub import parsed
 from trainer.data_endings import DATA_ENDINGS
 from trainer.recipe import Recipe, keys, placed, read_text
@@ -27,6 +27,7 @@ _KNOWN = (
     "A recipe is TOML: key = value. Data is JSON, JSON Lines, CSV, TSV or Parquet, plain, .gz or"
     f" .zst. {FROM_DOCUMENTS}"
 )
+# Only a file that has such a line was probably meant as a recipe: TOML's complaint then helps.
 _RECIPE_LINE = re.compile(r"^\s*(\[[\w.]+\]|[\w.]+\s*=)", re.MULTILINE)
 
 
@@ -92,7 +93,8 @@ def _is_other_recipe(path: Path) -> bool:
 
 
 def _is_data_inside(path: Path) -> bool:
-    """What a file holds whose name does not tell. LuthierError if it is neither."""
+    """Whether a file whose name does not say so contains data rather than a recipe. LuthierError if
+    it is neither."""
     try:
         if path.stat().st_size <= _LONGEST_RECIPE:
             tomllib.loads(read_text(path))
@@ -104,9 +106,7 @@ def _is_data_inside(path: Path) -> bool:
         reason = ""
     try:
         first = next(read_rows(str(path)), None)
-    except LuthierError as error:
-        if error.title != "Unknown kind of file":
-            raise
+    except UnknownKind:
         first = None
     if first is not None and first.value is not None:
         return True

@@ -31,8 +31,8 @@ class RecipeDraft:
 
     @classmethod
     def of_file(cls, path: Path) -> RecipeDraft:
-        """A recipe's file; its paths become absolute, so that the text can stand anywhere.
-        LuthierError if it is none."""
+        """A recipe's file; its paths become absolute, so that the text can be saved anywhere.
+        LuthierError if it is not a recipe."""
         draft = cls(read_text(path), path)
         first = recipes_of(draft.asked())[0]
         for key, value in (("data", _texts(first)), ("model", first.model)):

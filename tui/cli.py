@@ -143,7 +143,8 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """A name that is none is told with the nearest one, or with what takes a file."""
+        """Answer an unknown name with the nearest command, or with the commands that take such a
+        file."""
         try:
             return super().resolve_command(ctx, args)
         except NoSuchCommand as error:

@@ -196,7 +196,7 @@ SCREENS = [
         _compare,
         key="6",
         tab_help="Base and tuned models on a file of prompts.",
-        summary="Base and tuned models answer every prompt of a file; a judge may judge. A"
+        summary="Base and tuned models answer every prompt of a file, if you like with a judge. A"
         " comparison is a job: it keeps running without this window.",
         minor=True,
     ),

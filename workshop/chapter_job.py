@@ -1,5 +1,5 @@
-"""Starting the job of a chapter: one a run and kind at a time, and one that was broken off goes on
-with the answers that it has."""
+"""Starting the job of a chapter: a run has one of each kind at a time, and one that was interrupted
+continues with the answers that it has."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ def begin(run: Run, spec: Spec) -> Job:
 
 
 def job_behind(chapter: Chapter) -> Job | None:
-    """The job that made a chapter: its settings say what was measured. None once it was removed."""
+    """The job that made a chapter; its settings say what was measured. None if it was removed."""
     job = Job(jobs_directory() / chapter.job)
     return job if job.readable() else None

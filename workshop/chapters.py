@@ -25,8 +25,9 @@ class Maker:
     question: str
     """What it answers, for whoever has not made it yet."""
     start: Callable[[Run, Chapter | None], Job] | None = None
-    """Starts its job, or gives the one that is at it; with a chapter, to make that one again, as it
-    was made. None where it must first be said what of: see `tui.shared.shipped_form`."""
+    """Starts its job, or gives the one that is already making it. With a chapter, it is made again
+    from the same settings. None if a form must first ask what to measure
+    (`tui.shared.shipped_form`)."""
 
 
 def _recites(run: Run, again: Chapter | None) -> Job:

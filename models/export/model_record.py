@@ -108,7 +108,7 @@ class _Named:
 
 
 def read_record(folder: Path) -> Record:
-    """The record in an export's folder. LuthierError if there is none, or a damaged one."""
+    """The record in an export's folder. LuthierError if it is missing or damaged."""
     path = folder / RECORD_FILE
     try:
         values = foreign_json.read_object(path)

@@ -30,7 +30,7 @@ class ShippedSettings:
 
 def settings_of(job: Job) -> ShippedSettings:
     """LuthierError if the settings of the job are damaged."""
-    return foreign.convert(dict(job.spec.settings), ShippedSettings, f"the settings of {job.id}")
+    return foreign.settings_of(job, ShippedSettings)
 
 
 def certify_shipped(

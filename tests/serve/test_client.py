@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -200,6 +201,18 @@ async def test_no_server() -> None:
     with pytest.raises(LuthierError, match="Nothing answers at") as error:
         await list_models(server.endpoint)
     assert error.value.title == "The server does not answer"
+
+
+@pytest.mark.parametrize("fault", ["drop", "no_done"])
+async def test_somebody_elses_server_is_not_looked_up_among_luthiers(
+    server: FakeServer, fault: Fault
+) -> None:
+    hosted = dataclasses.replace(server.endpoint, hosted=True)
+    server.fault = fault
+    with pytest.raises(LuthierError, match="The answer broke off") as error:
+        async for _ in stream_chat(hosted, "base", HELLO, None):
+            pass
+    assert error.value.hint and "luthier" not in error.value.hint
 
 
 async def test_another_program_on_the_port(server: FakeServer) -> None:

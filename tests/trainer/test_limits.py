@@ -45,7 +45,7 @@ def with_positions(folder: Path, positions: int) -> Path:
 
 
 def warnings(data: Source, model: Path, **train: object) -> list[str]:
-    """But that of few steps."""
+    """All but the one about few steps."""
     settings = Train(**train)  # type: ignore[arg-type]
     run_plan = make_plan(Recipe(data=[data], model=str(model), train=settings))
     return [warning for warning in run_plan.warnings if not warning.startswith("Only ")]

@@ -18,6 +18,7 @@ from trainer.plan.compute import Compute
 from trainer.plan.learning_rate import learning_rate
 from trainer.plan.memory.predict import Setting, predict
 from trainer.plan.memory.shape import read_shape
+from trainer.plan.plan import step_count
 from trainer.recipe import Recipe, parse
 
 DPO = '[objective]\nkind = "dpo"\n'
@@ -93,28 +94,38 @@ def test_preferences_want_a_smaller_rate() -> None:
 
 def test_few_steps_at_the_cautious_rate_are_warned_of() -> None:
     rate = learning_rate(recipe(DPO), 135_000_000)
-    assert "Only 3 steps at a learning rate of 2.5e-5" in limits.few_steps(recipe(DPO), rate, 3)
-    assert not limits.few_steps(recipe(DPO), rate, 10)
+    assert "Only 3 steps at a learning rate of 2.5e-5" in limits.few_steps(
+        recipe(DPO), rate, lambda _: 3
+    )
+    assert not limits.few_steps(recipe(DPO), rate, lambda _: 10)
     # up to which rate it says is up to where a recipe's own is no warning
     explicit = recipe(f"{DPO}[train]\nlearning_rate = {rate.highest}")
     assert not learning_rate(explicit, 135_000_000).warning
-    assert not limits.few_steps(explicit, learning_rate(explicit, 135_000_000), 3)
+    assert not limits.few_steps(explicit, learning_rate(explicit, 135_000_000), lambda _: 3)
 
 
 @pytest.mark.parametrize(
-    ("batch", "steps", "advice"),
+    ("batch", "conversations", "advice"),
     [
-        (16, 9, "train.global_batch = 4 (now 16) makes about 36."),
-        (16, 29, "train.global_batch = 8 (now 16) makes about 58."),
-        (16, 1, "train.global_batch = 1 (now 16) makes about 16."),
-        (16, 30, ""),
+        (16, 48, "train.global_batch = 4 (now 16) makes about 36."),
+        (16, 130, "train.global_batch = 8 (now 16) makes about 51."),
+        (24, 48, "train.global_batch = 4 (now 24) makes about 36."),
+        (16, 5, "train.global_batch = 1 (now 16) makes about 15."),
+        (16, 160, ""),
         (1, 9, ""),  # nothing smaller
+        (16, 1, ""),  # no batch makes more steps of one conversation
         (16, 0, ""),  # not known
     ],
 )
-def test_few_steps_of_conversations_are_warned_of(batch: int, steps: int, advice: str) -> None:
+def test_few_steps_of_conversations_are_warned_of(
+    batch: int, conversations: int, advice: str
+) -> None:
     small = recipe(f"[train]\nglobal_batch = {batch}")
-    warning = limits.few_steps(small, learning_rate(small, 135_000_000), steps)
+
+    def steps_of(global_batch: int) -> int:
+        return step_count(conversations, global_batch, 3.0) if conversations else 0
+
+    warning = limits.few_steps(small, learning_rate(small, 135_000_000), steps_of)
     assert warning.endswith(advice) and bool(warning) == bool(advice)
 
 

@@ -140,7 +140,8 @@ def test_steps_round_up() -> None:
 
 
 BAD_DATA = [
-    ("", "the file is empty"),
+    ("", "bad.jsonl: the file is empty."),
+    ("3\n[1]\n", "row 0: it is a number, not an object. 1 more row cannot be read either."),
     ('{"messages": [{"role": "user", "con', "row 0: "),
     ('{"messages": [}\n', "row 0: broken JSON"),
     ('{"id": 5}\n', "no known format"),

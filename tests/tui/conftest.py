@@ -63,16 +63,18 @@ def home_of_all_states(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 
 @pytest.fixture
-def made(home: Path, home_of_all_states: tuple[Path, list[str]]) -> Iterator[dict[str, Job]]:
+def jobs_by_name(
+    home: Path, home_of_all_states: tuple[Path, list[str]]
+) -> Iterator[dict[str, Job]]:
     """A job in each state, a ready base model and a running server."""
     directory, names = home_of_all_states
     shutil.copytree(directory, home, dirs_exist_ok=True)
-    made = {name: Job(next(jobs_directory().glob(f"*-????-{name}-00ff"))) for name in names}
-    with held(*(made[name] for name in folders.LIVING)):
-        yield made
+    jobs = {name: Job(next(jobs_directory().glob(f"*-????-{name}-00ff"))) for name in names}
+    with held(*(jobs[name] for name in folders.LIVING)):
+        yield jobs
 
 
 @pytest.fixture
-def made_events(made: dict[str, Job]) -> Path:
+def made_events(jobs_by_name: dict[str, Job]) -> Path:
     """The events of a run with evaluations and checkpoints."""
-    return made["pirate"].events_path
+    return jobs_by_name["pirate"].events_path

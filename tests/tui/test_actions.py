@@ -54,8 +54,8 @@ def test_every_action_has_a_method_and_its_keys_are_bound(place: Place) -> None:
             assert action.id in bound
 
 
-def test_every_action_that_parts_of_a_screen_do_has_a_handler(made: dict[str, Job]) -> None:
-    for screen in (ChatScreen(), ServeScreen(), RunScreen(made["captain"])):
+def test_every_action_that_parts_of_a_screen_do_has_a_handler(jobs_by_name: dict[str, Job]) -> None:
+    for screen in (ChatScreen(), ServeScreen(), RunScreen(jobs_by_name["captain"])):
         calls = [parse(action.action) for action in ACTIONS if action.place == screen.place]
         assert {call for _, call, _ in calls} == {"do"}
         assert {parameters[0] for _, _, parameters in calls} == screen.handlers.keys()
@@ -111,7 +111,9 @@ async def test_palette_has_every_action_with_its_key() -> None:
         assert any(str(hit.text) == "theme" for hit in hits)
 
 
-async def test_an_action_from_the_palette_opens_its_screen_first(made: dict[str, Job]) -> None:
+async def test_an_action_from_the_palette_opens_its_screen_first(
+    jobs_by_name: dict[str, Job],
+) -> None:
     app = LuthierApp()
     async with app.run_test() as pilot:
         await ready(pilot)
@@ -123,7 +125,9 @@ async def test_an_action_from_the_palette_opens_its_screen_first(made: dict[str,
         )
 
 
-async def test_an_action_of_a_run_is_not_done_by_another_screen(made: dict[str, Job]) -> None:
+async def test_an_action_of_a_run_is_not_done_by_another_screen(
+    jobs_by_name: dict[str, Job],
+) -> None:
     """Both have one of that name."""
     app = LuthierApp()
     async with app.run_test() as pilot:

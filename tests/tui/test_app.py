@@ -18,7 +18,9 @@ from tui.shared.error_modal import ErrorModal
 from tui.shared.messages import JobsRead
 
 
-async def test_numbers_open_the_screens_and_escape_never_quits(made: dict[str, Job]) -> None:
+async def test_numbers_open_the_screens_and_escape_never_quits(
+    jobs_by_name: dict[str, Job],
+) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
@@ -39,12 +41,14 @@ async def test_garbage_is_searched_for_again_once_the_first_screen_is_painted() 
         gc.enable()
 
 
-async def test_a_screen_keeps_its_place_while_another_is_looked_at(made: dict[str, Job]) -> None:
+async def test_a_screen_keeps_its_place_while_another_is_looked_at(
+    jobs_by_name: dict[str, Job],
+) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
         await pilot.press("down", "down", "enter")
-        assert isinstance(app.screen, RunScreen) and app.screen.job.id == made["pirate"].id
+        assert isinstance(app.screen, RunScreen) and app.screen.job.id == jobs_by_name["pirate"].id
         await pilot.press("2", "1")
         assert isinstance(app.screen, RunScreen)
         await pilot.press("1")
@@ -59,14 +63,16 @@ async def test_starts_where_it_is_told(start: str) -> None:
         assert app.current_mode == start
 
 
-async def test_header_tells_what_runs(made: dict[str, Job]) -> None:
+async def test_header_tells_what_runs(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         await ready(pilot)
         assert text_of(app, "#app-state") == "● 3 running   ◌ 1 waiting   ● serving captain-server"
 
 
-async def test_jobs_that_are_read_while_the_app_closes_end_nothing(made: dict[str, Job]) -> None:
+async def test_jobs_that_are_read_while_the_app_closes_end_nothing(
+    jobs_by_name: dict[str, Job],
+) -> None:
     app = LuthierApp()
     async with app.run_test() as pilot:
         await ready(pilot)
@@ -74,7 +80,7 @@ async def test_jobs_that_are_read_while_the_app_closes_end_nothing(made: dict[st
 
 
 async def test_quitting_with_jobs_alive_says_so_once(
-    made: dict[str, Job], capsys: pytest.CaptureFixture[str]
+    jobs_by_name: dict[str, Job], capsys: pytest.CaptureFixture[str]
 ) -> None:
     app = LuthierApp()
     async with app.run_test() as pilot:
@@ -84,15 +90,17 @@ async def test_quitting_with_jobs_alive_says_so_once(
     assert app.return_code == 0
 
 
-async def test_ctrl_c_stops_nothing(made: dict[str, Job]) -> None:
+async def test_ctrl_c_stops_nothing(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test() as pilot:
         await ready(pilot)
         await pilot.press("ctrl+c")
-        assert app.is_running and made["pirate"].alive()
+        assert app.is_running and jobs_by_name["pirate"].alive()
 
 
-async def test_q_is_text_in_an_input_and_ctrl_q_quits_even_there(made: dict[str, Job]) -> None:
+async def test_q_is_text_in_an_input_and_ctrl_q_quits_even_there(
+    jobs_by_name: dict[str, Job],
+) -> None:
     app = LuthierApp()
     async with app.run_test() as pilot:
         await ready(pilot)

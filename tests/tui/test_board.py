@@ -78,7 +78,7 @@ def test_gpus_that_tell_little_are_listed(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("width", [36, 60, 100])
-def test_no_line_is_longer_than_its_panel(made: dict[str, Job], width: int) -> None:
+def test_no_line_is_longer_than_its_panel(jobs_by_name: dict[str, Job], width: int) -> None:
     rows = read_rows({})
     for lines in (queue_lines(rows, width, 3), ended_lines(rows, width, 9)):
         assert all(line.cell_length <= width for line in lines)
@@ -86,7 +86,9 @@ def test_no_line_is_longer_than_its_panel(made: dict[str, Job], width: int) -> N
     assert "Nothing runs" in queue_lines([], width, 3)[0].plain
 
 
-async def test_the_board_draws_the_run_that_goes_on_and_opens_it(made: dict[str, Job]) -> None:
+async def test_the_board_draws_the_run_that_goes_on_and_opens_it(
+    jobs_by_name: dict[str, Job],
+) -> None:
     app = LuthierApp("board")
     async with app.run_test(size=(140, 40)) as pilot:
         await ready(pilot)
@@ -103,7 +105,7 @@ async def test_the_board_draws_the_run_that_goes_on_and_opens_it(made: dict[str,
 
 
 async def test_figures_that_have_no_room_are_followed(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = LuthierApp("board")
     async with app.run_test(size=(80, 24)) as pilot:
@@ -129,7 +131,7 @@ async def test_an_empty_home_has_a_board_too(home: Path) -> None:
 @pytest.mark.heavy
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 140, 200])
 async def test_the_header_has_room_for_the_state_and_names_its_screen(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch, width: int
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     starved = replace(MACHINE, load=5.0)
     monkeypatch.setattr(Meter, "read", lambda meter: starved)
@@ -148,8 +150,10 @@ async def test_the_header_has_room_for_the_state_and_names_its_screen(
         assert screen_text(app).splitlines()[0] == header
 
 
-def test_a_done_run_shows_its_verdict_where_its_loss_has_no_room(made: dict[str, Job]) -> None:
-    certified(made["captain"])
+def test_a_done_run_shows_its_verdict_where_its_loss_has_no_room(
+    jobs_by_name: dict[str, Job],
+) -> None:
+    certified(jobs_by_name["captain"])
     (row,) = [row for row in read_rows({}) if row.name == "captain"]
     widths = {width: str(ended_lines([row], width, 3)[0]) for width in (80, 46)}
     assert "✓ green  eval loss 1." in widths[80]

@@ -61,11 +61,15 @@ SCREENS: dict[str, tuple[str, Callable[[Pilot[None]], Awaitable[None]]]] = {
 @pytest.mark.parametrize("size", SIZES, ids=[f"{width}x{height}" for width, height in SIZES])
 @pytest.mark.parametrize("screen", SCREENS)
 def test_screen(
-    made: dict[str, Job], home: Path, snap_compare: Compare, screen: str, size: tuple[int, int]
+    jobs_by_name: dict[str, Job],
+    home: Path,
+    snap_compare: Compare,
+    screen: str,
+    size: tuple[int, int],
 ) -> None:
     start, prepare = SCREENS[screen]
     if screen == "baseline":
-        baseline = f'sort_runs = "eval loss"\nbaseline_run = "{made["first-try"].id}"\n'
+        baseline = f'sort_runs = "eval loss"\nbaseline_run = "{jobs_by_name["first-try"].id}"\n'
         (home / "config.toml").write_text(baseline)
     comparisons.compared()
     with held(comparisons.asking()):

@@ -82,8 +82,8 @@ def test_badge(standing: Standing, text: str) -> None:
 
 
 @pytest.mark.parametrize(("verdict", "shown"), [("green", "✓ green"), ("red", "✗ red")])
-async def test_list_of_models(made: dict[str, Job], verdict: str, shown: str) -> None:
-    certified(made["captain"], verdict)  # type: ignore[arg-type]
+async def test_list_of_models(jobs_by_name: dict[str, Job], verdict: str, shown: str) -> None:
+    certified(jobs_by_name["captain"], verdict)  # type: ignore[arg-type]
     async with LuthierApp("models").run_test(size=(80, 24)) as pilot:
         screen = await tuned_list(pilot)
         assert any(
@@ -93,11 +93,11 @@ async def test_list_of_models(made: dict[str, Job], verdict: str, shown: str) ->
 
 
 async def test_a_certificate_is_read_and_made_anew(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
     monkeypatch.setattr("serve.certificate.launch.certify", lambda run: asked.append(run.id))
-    certified(made["captain"], "red")
+    certified(jobs_by_name["captain"], "red")
     async with LuthierApp("models").run_test(size=(120, 40)) as pilot:
         await open_certificate(pilot)
         text = " ".join(screen_text(pilot.app).split())
@@ -116,10 +116,10 @@ async def test_a_certificate_is_read_and_made_anew(
         await pilot.press("t")
         await until(pilot, lambda: isinstance(pilot.app.screen, CertificateModal))
         await pilot.press("c")
-        await until(pilot, lambda: asked == [made["captain"].id])
+        await until(pilot, lambda: asked == [jobs_by_name["captain"].id])
 
 
-async def test_where_there_is_none_it_says_what_it_would_be(made: dict[str, Job]) -> None:
+async def test_where_there_is_none_it_says_what_it_would_be(jobs_by_name: dict[str, Job]) -> None:
     async with LuthierApp("models").run_test(size=(80, 24)) as pilot:
         await open_certificate(pilot)
         assert "No certificate was made" in screen_text(pilot.app) and "c certify" in screen_text(
@@ -127,9 +127,9 @@ async def test_where_there_is_none_it_says_what_it_would_be(made: dict[str, Job]
         )
 
 
-async def test_an_outdated_one_names_what_changed(made: dict[str, Job]) -> None:
-    certified(made["captain"])
-    (made["captain"].directory / "adapter" / "adapter_config.json").write_text(
+async def test_an_outdated_one_names_what_changed(jobs_by_name: dict[str, Job]) -> None:
+    certified(jobs_by_name["captain"])
+    (jobs_by_name["captain"].directory / "adapter" / "adapter_config.json").write_text(
         '{"peft_type": "LORA", "r": 16}'
     )
     async with LuthierApp("models").run_test(size=(80, 24)) as pilot:
@@ -142,8 +142,8 @@ async def test_an_outdated_one_names_what_changed(made: dict[str, Job]) -> None:
         )
 
 
-async def test_server_and_its_form_show_it(made: dict[str, Job]) -> None:
-    certified(made["captain"], "red")
+async def test_server_and_its_form_show_it(jobs_by_name: dict[str, Job]) -> None:
+    certified(jobs_by_name["captain"], "red")
     async with LuthierApp("serve").run_test(size=(100, 30)) as pilot:
         app = await ready(pilot)
         screen = app.screen
@@ -173,8 +173,10 @@ def run(*arguments: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(("verdict", "status"), [("green", 0), ("amber", 0), ("red", 1)])
-def test_command_line_and_its_status(made: dict[str, Job], verdict: str, status: int) -> None:
-    certified(made["captain"], verdict)  # type: ignore[arg-type]
+def test_command_line_and_its_status(
+    jobs_by_name: dict[str, Job], verdict: str, status: int
+) -> None:
+    certified(jobs_by_name["captain"], verdict)  # type: ignore[arg-type]
     code, text = run("captain", "--show")
     assert code == status
     assert verdict in text and "stopping, tuned" in text
@@ -189,7 +191,7 @@ def test_command_line_and_its_status(made: dict[str, Job], verdict: str, status:
 
 @pytest.mark.parametrize(("verdict", "status"), [("green", 0), ("red", 1)])
 def test_a_chapters_command_prints_it_and_says_its_verdict_by_its_status(
-    made: dict[str, Job],
+    jobs_by_name: dict[str, Job],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     verdict: str,
@@ -200,7 +202,7 @@ def test_a_chapters_command_prints_it_and_says_its_verdict_by_its_status(
     def start(of_run: Run, *options: object) -> Job:
         asked.append((of_run.id, *options))
         chapters.write(of_run.folder.path, chapter("recites", verdict))  # type: ignore[arg-type]
-        return made["captain"]
+        return jobs_by_name["captain"]
 
     monkeypatch.setattr(recites_command, "start", start)
     monkeypatch.setattr(recites_command, "follow_chapter", lambda *job, **how: None)
@@ -208,21 +210,21 @@ def test_a_chapters_command_prints_it_and_says_its_verdict_by_its_status(
     arguments = ["captain", "--rows", "7", "--canaries", planted]
     result = CliRunner().invoke(recites_command.recites, arguments)
     assert result.exit_code == status, result.output
-    assert asked == [(made["captain"].id, 7, Path(planted))]
+    assert asked == [(jobs_by_name["captain"].id, 7, Path(planted))]
     assert f"It is {verdict}." in result.stdout and "Bounds of a test." in result.stdout
     result = CliRunner().invoke(recites_command.recites, ["captain", "--json"])
     fields = json.loads(result.stdout)
     assert (fields["kind"], fields["verdict"], fields["outdated"]) == ("recites", verdict, False)
 
 
-def test_command_line_without_a_certificate(made: dict[str, Job]) -> None:
+def test_command_line_without_a_certificate(jobs_by_name: dict[str, Job]) -> None:
     result = CliRunner().invoke(command.certify, ["captain", "--show"])
     assert "has no certificate yet" in str(result.exception)
 
 
-def test_command_line_says_who_makes_the_certificate_now(made: dict[str, Job]) -> None:
+def test_command_line_says_who_makes_the_certificate_now(jobs_by_name: dict[str, Job]) -> None:
     maker = folders.make_job("captain-certificate", 1700, 5, "certify")
-    folders.orders(maker, {"run": str(made["captain"].directory)})
+    folders.orders(maker, {"run": str(jobs_by_name["captain"].directory)})
     with held(maker):
         result = CliRunner().invoke(command.certify, ["captain", "--show"])
     assert f"{maker.id} is making it" in str(result.exception)
@@ -230,13 +232,15 @@ def test_command_line_says_who_makes_the_certificate_now(made: dict[str, Job]) -
 
 
 def test_chat_and_serve_on_the_command_line_say_it_first(
-    made: dict[str, Job], capsys: pytest.CaptureFixture[str]
+    jobs_by_name: dict[str, Job], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    certified(made["captain"], "red")
-    command.say_if_red({"captain": made["captain"].directory, "pirate": made["pirate"].directory})
+    certified(jobs_by_name["captain"], "red")
+    command.say_if_red(
+        {"captain": jobs_by_name["captain"].directory, "pirate": jobs_by_name["pirate"].directory}
+    )
     said = " ".join(capsys.readouterr().err.split())
     assert "captain has a red certificate: 40 of 41 prompts" in said and "pirate" not in said
-    assert f"luthier certify {made['captain'].id} --show" in said
+    assert f"luthier certify {jobs_by_name['captain'].id} --show" in said
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -244,10 +248,10 @@ def test_chat_and_serve_on_the_command_line_say_it_first(
     "theme", ["luthier-dark", pytest.param("luthier-light", marks=pytest.mark.heavy)]
 )
 def test_picture(
-    made: dict[str, Job], snap_compare: Compare, theme: str, size: tuple[int, int]
+    jobs_by_name: dict[str, Job], snap_compare: Compare, theme: str, size: tuple[int, int]
 ) -> None:
     """The page with a green certificate, a red and a green chapter, and two that are not made."""
-    with_chapters(made["captain"])
+    with_chapters(jobs_by_name["captain"])
 
     async def look(pilot: Pilot[None]) -> None:
         pilot.app.theme = theme
@@ -260,9 +264,9 @@ def test_picture(
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)], ids=["80", "140"])
 @pytest.mark.parametrize("verdict", [pytest.param("green", marks=pytest.mark.heavy), "red"])
 def test_picture_of_checks(
-    made: dict[str, Job], snap_compare: Compare, verdict: str, size: tuple[int, int]
+    jobs_by_name: dict[str, Job], snap_compare: Compare, verdict: str, size: tuple[int, int]
 ) -> None:
-    certified(made["captain"], verdict)  # type: ignore[arg-type]
+    certified(jobs_by_name["captain"], verdict)  # type: ignore[arg-type]
 
     async def look(pilot: Pilot[None]) -> None:
         await open_certificate(pilot)
@@ -277,8 +281,10 @@ def with_chapters(run: Job) -> None:
     chapters.write(run.directory, chapter("recites", "green"))
 
 
-async def test_a_chapter_opens_with_its_checks_and_esc_leads_back(made: dict[str, Job]) -> None:
-    with_chapters(made["captain"])
+async def test_a_chapter_opens_with_its_checks_and_esc_leads_back(
+    jobs_by_name: dict[str, Job],
+) -> None:
+    with_chapters(jobs_by_name["captain"])
     async with LuthierApp("models").run_test(size=(120, 35)) as pilot:
         await open_certificate(pilot)
         await pilot.press("down", "down", "enter")
@@ -292,8 +298,8 @@ async def test_a_chapter_opens_with_its_checks_and_esc_leads_back(made: dict[str
         assert isinstance(pilot.app.screen, ModelsScreen)
 
 
-async def test_checks_that_have_no_room_say_how_to_scroll(made: dict[str, Job]) -> None:
-    certified(made["captain"], "red")
+async def test_checks_that_have_no_room_say_how_to_scroll(jobs_by_name: dict[str, Job]) -> None:
+    certified(jobs_by_name["captain"], "red")
     async with LuthierApp("models").run_test(size=(80, 24)) as pilot:
         await open_certificate(pilot)
         await pilot.press("enter")
@@ -302,22 +308,22 @@ async def test_checks_that_have_no_room_say_how_to_scroll(made: dict[str, Job]) 
 
 
 async def test_the_page_starts_what_is_not_measured_yet(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[str] = []
     monkeypatch.setattr("workshop.recites.launch.recites", lambda run: started.append(run.id))
-    certified(made["captain"])
+    certified(jobs_by_name["captain"])
     async with LuthierApp("models").run_test(size=(120, 35)) as pilot:
         await open_certificate(pilot)
         text = screen_text(pilot.app)
         assert "Does it recite its training data?" in text and "r measures" in text
         await pilot.press("r")
-        await until(pilot, lambda: started == [made["captain"].id])
+        await until(pilot, lambda: started == [jobs_by_name["captain"].id])
 
 
-async def test_a_damaged_chapter_is_named_on_the_page(made: dict[str, Job]) -> None:
-    with_chapters(made["captain"])
-    (made["captain"].directory / "chapters" / "guard.json").write_text("{")
+async def test_a_damaged_chapter_is_named_on_the_page(jobs_by_name: dict[str, Job]) -> None:
+    with_chapters(jobs_by_name["captain"])
+    (jobs_by_name["captain"].directory / "chapters" / "guard.json").write_text("{")
     async with LuthierApp("models").run_test(size=(120, 35)) as pilot:
         await open_certificate(pilot)
         await until(pilot, lambda: "guard.json is damaged" in screen_text(pilot.app))
@@ -333,16 +339,16 @@ async def test_a_damaged_chapter_is_named_on_the_page(made: dict[str, Job]) -> N
     ],
 )
 async def test_a_chapter_is_measured_again_as_it_was(
-    made: dict[str, Job],
+    jobs_by_name: dict[str, Job],
     home: Path,
     monkeypatch: pytest.MonkeyPatch,
     kind: Literal["recites", "drift"],
     options: dict[str, Any],
     moves: list[str],
 ) -> None:
-    run, submitted = made["captain"], list[Spec]()
-    folders.adapter(made["first-try"])
-    for trained in (run, made["first-try"]):
+    run, submitted = jobs_by_name["captain"], list[Spec]()
+    folders.adapter(jobs_by_name["first-try"])
+    for trained in (run, jobs_by_name["first-try"]):
         folders.orders(trained, {"model": "builtin", "model_directory": str(home)})
     RunFolder(run.directory).train_samples.parent.mkdir()
     RunFolder(run.directory).train_samples.touch()
@@ -351,7 +357,7 @@ async def test_a_chapter_is_measured_again_as_it_was(
             options = options | {name: str(home / options[name])}
             Path(options[name]).write_text("The code is 48151623.\n")
     if "unit" in options:
-        options = options | {"unit": str(made["first-try"].directory)}
+        options = options | {"unit": str(jobs_by_name["first-try"].directory)}
     settings = {"run": str(run.directory), **options, "model": "builtin"}
     job = folders.make_job(f"captain-{kind}", 30, age=100, kind=kind)
     folders.orders(job, settings)
@@ -377,7 +383,7 @@ async def test_a_chapter_is_measured_again_as_it_was(
 
 
 async def test_the_page_leads_on_to_the_chat(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     met: list[str] = []
 
@@ -386,12 +392,12 @@ async def test_the_page_leads_on_to_the_chat(
         met.append(run.id)
 
     monkeypatch.setattr(Journey, "chat_with", chat_with)
-    certified(made["captain"])
+    certified(jobs_by_name["captain"])
     async with LuthierApp("models").run_test(size=(80, 24)) as pilot:
         await open_certificate(pilot)
         assert "a chat" in screen_text(pilot.app)
         await pilot.press("a")
-        await until(pilot, lambda: met == [made["captain"].id])
+        await until(pilot, lambda: met == [jobs_by_name["captain"].id])
 
 
 SPILLS = [
@@ -408,15 +414,15 @@ async def open_drift(pilot: Pilot[None]) -> None:
 
 
 async def test_behind_the_drift_lie_its_prompts_and_tokens(
-    made: dict[str, Job],
+    jobs_by_name: dict[str, Job],
 ) -> None:
-    of_drift = dataclasses.replace(chapter("drift", "amber"), job=made["captain"].id)
-    chapters.write(made["captain"].directory, of_drift)
+    of_drift = dataclasses.replace(chapter("drift", "amber"), job=jobs_by_name["captain"].id)
+    chapters.write(jobs_by_name["captain"].directory, of_drift)
     async with LuthierApp("models").run_test(size=(120, 35)) as pilot:
         await open_drift(pilot)
         await until(pilot, lambda: "No map of the drift" in screen_text(pilot.app))
         await pilot.press("escape")
-        spill_map.write(made["captain"].directory, SPILLS)
+        spill_map.write(jobs_by_name["captain"].directory, SPILLS)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, DriftModal))
         await until(
@@ -428,11 +434,11 @@ async def test_behind_the_drift_lie_its_prompts_and_tokens(
 
 @pytest.mark.parametrize("size", SIZES)
 def test_picture_of_drift(
-    made: dict[str, Job], snap_compare: Compare, size: tuple[int, int]
+    jobs_by_name: dict[str, Job], snap_compare: Compare, size: tuple[int, int]
 ) -> None:
-    of_drift = dataclasses.replace(chapter("drift", "amber"), job=made["captain"].id)
-    chapters.write(made["captain"].directory, of_drift)
-    spill_map.write(made["captain"].directory, SPILLS)
+    of_drift = dataclasses.replace(chapter("drift", "amber"), job=jobs_by_name["captain"].id)
+    chapters.write(jobs_by_name["captain"].directory, of_drift)
+    spill_map.write(jobs_by_name["captain"].directory, SPILLS)
 
     async def look(pilot: Pilot[None]) -> None:
         await open_drift(pilot)
@@ -441,8 +447,8 @@ def test_picture_of_drift(
     assert snap_compare(LuthierApp("models"), terminal_size=size, run_before=look)
 
 
-def test_command_line_shows_the_chapters_too(made: dict[str, Job]) -> None:
-    with_chapters(made["captain"])
+def test_command_line_shows_the_chapters_too(jobs_by_name: dict[str, Job]) -> None:
+    with_chapters(jobs_by_name["captain"])
     code, text = run("captain", "--show")
     assert code == 1 and "✗ forgets" in text and "✓ recites" in text and "identity" not in text
     code, text = run("captain", "--show", "--json")

@@ -36,12 +36,12 @@ def told(job: Job) -> list[dict[str, float]]:
     ]
 
 
-def test_csv_has_every_value_exactly(made: dict[str, Job], tmp_path: Path) -> None:
+def test_csv_has_every_value_exactly(jobs_by_name: dict[str, Job], tmp_path: Path) -> None:
     run("pirate", "captain", "--out", str(tmp_path / "all.csv"))
     rows = list(csv.DictReader((tmp_path / "all.csv").open()))
     for name in ("pirate", "captain"):
-        mine = [row for row in rows if row["run"] == made[name].id]
-        steps = told(made[name])
+        mine = [row for row in rows if row["run"] == jobs_by_name[name].id]
+        steps = told(jobs_by_name[name])
         assert [int(row["step"]) for row in mine] == [step["step"] for step in steps]
         for key in ("loss", "learning_rate", "grad_norm", "epoch"):
             assert [float(row[key]) for row in mine] == [step[key] for step in steps]
@@ -72,8 +72,8 @@ def test_csv_has_task_metrics_and_steps_that_only_an_evaluation_told(
     ]
 
 
-def test_svg_is_sound_and_says_what_it_shows(made: dict[str, Job], tmp_path: Path) -> None:
-    eventful(made["pirate"])
+def test_svg_is_sound_and_says_what_it_shows(jobs_by_name: dict[str, Job], tmp_path: Path) -> None:
+    eventful(jobs_by_name["pirate"])
     run("pirate", "--out", str(tmp_path / "loss.svg"), "--smooth", "50")
     root = ElementTree.parse(tmp_path / "loss.svg").getroot()
     texts = [element.text for element in root.iter(f"{SVG}text")]
@@ -98,7 +98,7 @@ def test_names_are_escaped(home: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_png_is_a_picture_with_colours(made: dict[str, Job], tmp_path: Path) -> None:
+def test_png_is_a_picture_with_colours(jobs_by_name: dict[str, Job], tmp_path: Path) -> None:
     run(
         "pirate",
         "captain",
@@ -116,13 +116,13 @@ def test_png_is_a_picture_with_colours(made: dict[str, Job], tmp_path: Path) -> 
     assert {(0xB5, 0x65, 0x0F), (0x2B, 0x66, 0x99)} <= colours
 
 
-def test_without_a_file_it_draws_in_the_terminal(made: dict[str, Job]) -> None:
+def test_without_a_file_it_draws_in_the_terminal(jobs_by_name: dict[str, Job]) -> None:
     text = run("captain", "pirate").stdout
     assert "● captain" in text and "○ pirate" in text and "┤" in text
     assert "grad norm" in run("captain", "--metric", "all").stdout
 
 
-def test_as_json_it_gives_the_points(made: dict[str, Job]) -> None:
+def test_as_json_it_gives_the_points(jobs_by_name: dict[str, Job]) -> None:
     given = json.loads(run("captain", "--json", "--metric", "eval_loss").stdout)
     assert [point[0] for point in given[0]["metrics"]["eval_loss"]] == list(range(50, 301, 50))
 
@@ -130,7 +130,7 @@ def test_as_json_it_gives_the_points(made: dict[str, Job]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["pirate", "--out", "x.pdf"], "ends in none of .csv, .svg, .png"),
+        (["pirate", "--out", "x.pdf"], "does not end in one of .csv, .svg, .png"),
         (["parrot", "--out", "x.svg"], "Nothing to draw yet: The run has taken no step"),
         (["too-large", "--out", "x.svg"], "Nothing to draw: The run has taken no step"),
         (["pirate", "--metric", "zeal"], "did not measure zeal"),
@@ -140,7 +140,7 @@ def test_as_json_it_gives_the_points(made: dict[str, Job]) -> None:
     ],
 )
 def test_what_cannot_be_drawn_says_why(
-    made: dict[str, Job], tmp_path: Path, arguments: list[str], message: str
+    jobs_by_name: dict[str, Job], tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     with pytest.raises(LuthierError, match=message):
         run(*arguments)

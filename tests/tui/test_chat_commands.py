@@ -28,7 +28,7 @@ def run(*arguments: str) -> Result:
 
 
 @pytest.fixture
-def server(made: dict[str, Job], home: Path) -> Iterator[FakeServer]:
+def server(jobs_by_name: dict[str, Job], home: Path) -> Iterator[FakeServer]:
     """The running server of the home, as far as its job and its port tell; what answers there is
     the fake."""
     keys = home / "keys"
@@ -37,7 +37,7 @@ def server(made: dict[str, Job], home: Path) -> Iterator[FakeServer]:
         (keys / name).write_text(FAKE_KEY)
         (keys / name).chmod(0o600)
     with FakeServer(("base", "builtin", "captain")) as fake:
-        folders.serve(made["captain-server"], "captain", port=fake.port)
+        folders.serve(jobs_by_name["captain-server"], "captain", port=fake.port)
         yield fake
 
 

@@ -237,7 +237,7 @@ async def test_without_a_server_nothing_dead_is_offered() -> None:
         assert set(offered) == {"chat.chats", "chat.model", "chat.statistics"}
 
 
-def test_the_newest_server_with_one_name_for_its_base(made: dict[str, Job]) -> None:
+def test_the_newest_server_with_one_name_for_its_base(jobs_by_name: dict[str, Job]) -> None:
     found = newest_server()
     assert found is not None
     base, tuned = found.default_speakers()

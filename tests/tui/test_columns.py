@@ -35,10 +35,12 @@ def test_the_totals_of_a_run_s_data_fit_beside_its_samples_at_80_columns() -> No
     assert max(map(len, lines)) <= _HALF_OF_80
 
 
-async def test_its_title_fits_a_new_width_before_the_next_poll(made: dict[str, Job]) -> None:
+async def test_its_title_fits_a_new_width_before_the_next_poll(
+    jobs_by_name: dict[str, Job],
+) -> None:
     app = LuthierApp()
     async with app.run_test(size=(120, 35)) as pilot:
-        screen = await open_run(pilot, app, made["captain"])
+        screen = await open_run(pilot, app, jobs_by_name["captain"])
         assert screen._poll is not None
         screen._poll.stop()
         for width, has_step in ((60, False), (120, True), (80, False), (200, True)):

@@ -29,7 +29,9 @@ def pane(app: LuthierApp) -> str:
     return app.screen.query_one(TextPane).text
 
 
-async def test_the_list_says_how_far_each_is_and_shows_the_figures(made: dict[str, Job]) -> None:
+async def test_the_list_says_how_far_each_is_and_shows_the_figures(
+    jobs_by_name: dict[str, Job],
+) -> None:
     comparisons.compared()
     job = comparisons.asking()
     app = LuthierApp("compare")
@@ -45,7 +47,7 @@ async def test_the_list_says_how_far_each_is_and_shows_the_figures(made: dict[st
             assert "34% to 100%" in pane(app) and "red certificate" in pane(app)
 
 
-async def test_a_report_is_read_prompt_by_prompt(made: dict[str, Job]) -> None:
+async def test_a_report_is_read_prompt_by_prompt(jobs_by_name: dict[str, Job]) -> None:
     comparisons.compared()
     app = LuthierApp("compare")
     async with app.run_test(size=(140, 40)) as pilot:
@@ -65,7 +67,7 @@ async def test_a_report_is_read_prompt_by_prompt(made: dict[str, Job]) -> None:
         assert isinstance(app.screen, CompareScreen)
 
 
-async def test_a_report_says_why_and_leads_to_the_flips(made: dict[str, Job]) -> None:
+async def test_a_report_says_why_and_leads_to_the_flips(jobs_by_name: dict[str, Job]) -> None:
     comparisons.explained()
     app = LuthierApp("compare")
     async with app.run_test(size=(140, 40)) as pilot:
@@ -84,13 +86,13 @@ async def test_a_report_says_why_and_leads_to_the_flips(made: dict[str, Job]) ->
 
 
 async def test_a_new_one_is_ordered_by_a_form(
-    made: dict[str, Job], home: Path, monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ordered: list[Order] = []
 
     def start(order: Order) -> Job:
         ordered.append(order)
-        return made["captain"]
+        return jobs_by_name["captain"]
 
     monkeypatch.setattr("tui.compare.form.start_comparison", start)
     (home / "prompts.txt").write_text("Hello?\n")
@@ -102,7 +104,7 @@ async def test_a_new_one_is_ordered_by_a_form(
         await until(pilot, lambda: isinstance(app.screen, CompareForm))
         form = app.screen
         assert isinstance(form, CompareForm)
-        assert form.query_one(CheckList).selected == [made["captain"].id]
+        assert form.query_one(CheckList).selected == [jobs_by_name["captain"].id]
         await pilot.press("enter")
         assert "which file?" in screen_text(app)
         form.field("prompts").query_one(Input).value = str(home / "prompts.txt")
@@ -116,7 +118,7 @@ async def test_a_new_one_is_ordered_by_a_form(
     (order,) = ordered
     assert order.by == ["topic", "meta.who"]
     assert (order.runs, order.prompts, order.limit, order.max_tokens, order.judge) == (
-        [made["captain"].id],
+        [jobs_by_name["captain"].id],
         str(home / "prompts.txt"),
         5,
         512,
@@ -133,7 +135,7 @@ async def test_without_a_tuned_model_it_says_so(home: Path) -> None:
         assert "Nothing to compare" in screen_text(app)
 
 
-async def test_a_damaged_report_says_so_and_cannot_be_opened(made: dict[str, Job]) -> None:
+async def test_a_damaged_report_says_so_and_cannot_be_opened(jobs_by_name: dict[str, Job]) -> None:
     job = comparisons.compared()
     (job.directory / REPORT_JSON).write_text('{"rows": 3}')
     app = LuthierApp("compare")

@@ -148,11 +148,11 @@ def without_steps(job: Job) -> None:
 @pytest.mark.parametrize("file", DAMAGES)
 def test_one_damaged_file_takes_nothing_else_down(
     file: str,
-    made: dict[str, Job],
+    jobs_by_name: dict[str, Job],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for job in made.values():
+    for job in jobs_by_name.values():
         without_steps(job)  # read again and again, they were half of the time
     for how, damage in DAMAGES[file].items():
         run, model = a_run("odd"), a_model("odd-model")
@@ -162,12 +162,16 @@ def test_one_damaged_file_takes_nothing_else_down(
             assert status == 0, (how, command, told.err)
             if command[0] == "runs":
                 assert (
-                    all(job.id in told.out for job in made.values() if job.spec.kind == "run")
+                    all(
+                        job.id in told.out
+                        for job in jobs_by_name.values()
+                        if job.spec.kind == "run"
+                    )
                     and run.id in told.out
                 )
             if command == ("models", "list"):
                 assert all(name in told.out for name in ("builtin", "captain", "odd-model"))
-        assert {job.id for job in made.values()} <= {job.id for job in jobs.all_jobs()}
+        assert {job.id for job in jobs_by_name.values()} <= {job.id for job in jobs.all_jobs()}
         assert run.id in {job.id for job in jobs.all_jobs()} | {
             found.id for found in jobs.damaged_jobs()
         }
@@ -176,7 +180,7 @@ def test_one_damaged_file_takes_nothing_else_down(
 
 
 @pytest.fixture
-def damaged(made: dict[str, Job]) -> Iterator[dict[str, Job]]:
+def damaged(jobs_by_name: dict[str, Job]) -> Iterator[dict[str, Job]]:
     """One of everything, damaged, beside what is whole."""
     deep, settings = a_run("deep"), folders.make_job("settings", 41, age=80)
     spoil(deep.directory / "spec.json", DEEP)
@@ -194,7 +198,7 @@ def damaged(made: dict[str, Job]) -> Iterator[dict[str, Job]]:
     change(a_model("odd-model") / "config.json", max_position_embeddings="abc")
     spoil(a_model("odd-card") / "card.json", "[]")
     with held(server):
-        yield made
+        yield jobs_by_name
 
 
 def test_a_server_made_by_hand_is_left_out_of_plans(damaged: dict[str, Job]) -> None:
@@ -344,7 +348,7 @@ def test_a_damaged_chat_is_one_row(
     assert [chat.id for chat in search.chats()] == [good]
 
 
-async def test_the_chats_are_listed_in_the_app(made: dict[str, Job]) -> None:
+async def test_the_chats_are_listed_in_the_app(jobs_by_name: dict[str, Job]) -> None:
     _, odd = two_chats()
     execute(WRONG_ROWS["created"], odd)
     app = LuthierApp("chat")

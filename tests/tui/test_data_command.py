@@ -171,6 +171,22 @@ def test_what_a_policy_stops_is_accounted_for_before_the_error(
     assert "row 20: ✗ dropped" in run("show", str(source), "--row", "20").stdout
 
 
+@pytest.mark.parametrize(
+    ("leaks", "text"),
+    [
+        ({}, ""),
+        ({"moved": 0, "reported": 0}, ""),
+        (
+            {"moved": 1, "reported": 0},
+            "1 conversation is trained instead of held out, because it nearly equals another one.",
+        ),
+        ({"moved": 0, "reported": 3}, "3 held-out conversations nearly equal another one."),
+    ],
+)
+def test_leaks_are_told_as_the_recipe_has_them_treated(leaks: dict[str, int], text: str) -> None:
+    assert command.leaks_text(leaks) == text
+
+
 def test_ctrl_c_stops_the_job_and_takes_it_away(
     source: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,7 +129,9 @@ def named() -> Iterator[tuple[str, click.Parameter, NameKind]]:
 
 
 @pytest.fixture
-def everything(made: dict[str, Job], home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def everything(
+    jobs_by_name: dict[str, Job], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """Something of each kind, in the home and in the current folder."""
     monkeypatch.chdir(home)
     (home / "mine.toml").write_text('model = "builtin"\ndata = ["talk.jsonl"]\n')
@@ -144,7 +146,7 @@ def everything(made: dict[str, Job], home: Path, monkeypatch: pytest.MonkeyPatch
         (home / "keys" / name).chmod(0o600)
     with FakeServer(("base", "builtin", "captain")) as fake:
         fake.parents = {"captain": "builtin"}
-        folders.serve(made["captain-server"], "captain", port=fake.port)
+        folders.serve(jobs_by_name["captain-server"], "captain", port=fake.port)
         yield
 
 

@@ -13,18 +13,16 @@ from tests.tui.test_run_screen import open_run
 from tui.app import LuthierApp
 
 
-async def test_empty_panels_say_what_will_fill_them(made: dict[str, Job]) -> None:
+async def test_empty_panels_say_what_will_fill_them(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await open_run(pilot, app, made["parrot"])
+        screen = await open_run(pilot, app, jobs_by_name["parrot"])
         assert "The first evaluation brings them" in screen_text(app)
-        for panel, text in (
-            ("log", "The log is empty"),
-            ("data", "The data is not prepared yet"),
+        for keys, panel, text in (
+            (["right_square_bracket"], "log", "The log is empty"),
+            (["right_square_bracket"] * 2, "data", "The data is not prepared yet"),
         ):
-            await pilot.press("right_square_bracket")
-            if panel == "data":
-                await pilot.press("right_square_bracket")
+            await pilot.press(*keys)
             assert screen.panels.current == panel
             await until(pilot, lambda text=text: text in screen_text(app))  # type: ignore[misc]
 
@@ -34,34 +32,31 @@ async def test_empty_panels_say_what_will_fill_them(made: dict[str, Job]) -> Non
     [("pirate", "none yet", "not measured"), ("captain", "not measured", "none yet")],
 )
 async def test_a_chart_without_a_point_says_whether_one_may_come(
-    made: dict[str, Job], name: str, true_text: str, false_text: str
+    jobs_by_name: dict[str, Job], name: str, true_text: str, false_text: str
 ) -> None:
     app = LuthierApp()
     async with app.run_test(size=(200, 60)) as pilot:
-        await open_run(pilot, app, made[name])
+        await open_run(pilot, app, jobs_by_name[name])
         await until(pilot, lambda: "tensor memory" in screen_text(app))
         await until(pilot, lambda: true_text in screen_text(app))
         charts = "\n".join(screen_text(app).splitlines()[5:])  # the title has the certificate
         assert false_text not in charts
 
 
-async def test_nothing_is_promised_of_a_run_that_has_ended(made: dict[str, Job]) -> None:
+async def test_nothing_is_promised_of_a_run_that_has_ended(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
-        await open_run(pilot, app, made["too-large"])
-        for key, text in (
-            ("right_square_bracket", "No sample answers."),
-            ("left_square_bracket", "The run ended before its data was prepared."),
-        ):
-            await pilot.press(key)
-            for _ in range(5):
-                if text not in screen_text(app):
-                    await pilot.press(key)
-            assert text in screen_text(app)
+        screen = await open_run(pilot, app, jobs_by_name["too-large"])
+        screen.panels.choose("samples")
+        await until(pilot, lambda: "No sample answers." in screen_text(app))
+        screen.panels.choose("data")
+        await until(
+            pilot, lambda: "The run ended before its data was prepared." in screen_text(app)
+        )
 
 
-async def test_a_certificate_that_is_being_made_is_not_none(made: dict[str, Job]) -> None:
-    run = made["captain"]
+async def test_a_certificate_that_is_being_made_is_not_none(jobs_by_name: dict[str, Job]) -> None:
+    run = jobs_by_name["captain"]
     maker = folders.make_job("captain-certificate", 1700, 5, "certify")
     folders.orders(maker, {"run": str(run.directory)})
     app = LuthierApp()

@@ -15,13 +15,15 @@ from tui.commands import progress
 
 
 def test_who_stops_waiting_reads_that_the_job_keeps_running(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    jobs_by_name: dict[str, Job],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def interrupted(seconds: float) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("time.sleep", interrupted)
-    job = made["pirate"]
+    job = jobs_by_name["pirate"]
     with pytest.raises(KeyboardInterrupt):
         progress.follow_to_end(job, "Training pirate", "The same command continues it.")
     words = " ".join(capsys.readouterr().err.split())
@@ -29,8 +31,8 @@ def test_who_stops_waiting_reads_that_the_job_keeps_running(
     assert words.endswith(f"`luthier stop {job.id}` stops it. The same command continues it.")
 
 
-def test_one_that_is_done_gives_its_result(made: dict[str, Job]) -> None:
-    job = made["captain"]
+def test_one_that_is_done_gives_its_result(jobs_by_name: dict[str, Job]) -> None:
+    job = jobs_by_name["captain"]
     assert progress.follow_to_end(job, "Training captain")["steps"] == 300
 
 
@@ -39,12 +41,12 @@ def as_line(event: Known | Phase) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def meter_after(*told: Known | Phase) -> progress.JobMeter:
-    """Each event was told ten seconds after the one before it, the last one just now."""
+def meter_after(*job_events: Known | Phase) -> progress.JobMeter:
+    """Each event came ten seconds after the one before it, the last one just now."""
     meter, now = progress.JobMeter(), time.time()
-    for number, event in enumerate(told):
+    for number, event in enumerate(job_events):
         line = {**as_line(event), "kind": kind_of(type(event))}
-        meter.take({**line, "t": now - 10.0 * (len(told) - 1 - number)})
+        meter.take({**line, "t": now - 10.0 * (len(job_events) - 1 - number)})
     return meter
 
 

@@ -125,13 +125,13 @@ def test_signs_take_room_in_a_table() -> None:
 
 
 @pytest.fixture
-def server(made: dict[str, Job], home: Path) -> Iterator[FakeServer]:
+def server(jobs_by_name: dict[str, Job], home: Path) -> Iterator[FakeServer]:
     (home / "keys").mkdir(exist_ok=True)
     for name in ("client", "control"):
         (home / "keys" / name).write_text(FAKE_KEY)
         (home / "keys" / name).chmod(0o600)
     with FakeServer(("base", "builtin", "captain")) as fake:
-        folders.serve(made["captain-server"], "captain", port=fake.port)
+        folders.serve(jobs_by_name["captain-server"], "captain", port=fake.port)
         yield fake
 
 
@@ -144,32 +144,34 @@ def test_a_chat_with_brackets_in_it_can_be_listed_and_found() -> None:
 
 @pytest.mark.parametrize("title", ["Training a[/]b", "Merging a[/]b"])
 def test_a_run_with_brackets_in_its_name_can_be_followed_to_its_end(
-    made: dict[str, Job], capsys: pytest.CaptureFixture[str], title: str
+    jobs_by_name: dict[str, Job], capsys: pytest.CaptureFixture[str], title: str
 ) -> None:
-    job = made["captain"]
+    job = jobs_by_name["captain"]
     Spec("run", "a[/]b", "run.worker", settings={"model": "builtin"}).replace(job.directory)
     follow_job(Job(job.directory), title, lambda state: isinstance(state, Done))
     assert f"✓ {title}" in capsys.readouterr().err
 
 
 def test_a_file_with_brackets_in_its_name_is_called_by_it(
-    made: dict[str, Job], capsys: pytest.CaptureFixture[str]
+    jobs_by_name: dict[str, Job], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    follow_job(made["captain"], "Looking at mine [v2].jsonl", lambda state: isinstance(state, Done))
+    follow_job(
+        jobs_by_name["captain"], "Looking at mine [v2].jsonl", lambda state: isinstance(state, Done)
+    )
     assert "Looking at mine [v2].jsonl" in capsys.readouterr().err
 
 
-def test_the_chart_is_where_it_is_said_to_be(made: dict[str, Job], tmp_path: Path) -> None:
+def test_the_chart_is_where_it_is_said_to_be(jobs_by_name: dict[str, Job], tmp_path: Path) -> None:
     path = tmp_path / ("long-" * 12) / "[team]" / "x.svg"
     path.parent.mkdir(parents=True)
     result = CliRunner().invoke(
-        luthier, ["chart", made["captain"].id, "--out", str(path)], catch_exceptions=False
+        luthier, ["chart", jobs_by_name["captain"].id, "--out", str(path)], catch_exceptions=False
     )
     assert path.is_file()
     assert result.stderr == f"Wrote {path}.\n"
 
 
-def test_a_piped_answer_and_log_are_raw(server: FakeServer, made: dict[str, Job]) -> None:
+def test_a_piped_answer_and_log_are_raw(server: FakeServer, jobs_by_name: dict[str, Job]) -> None:
     server.answer = lambda model, messages: "\x1b[31mred\x07\x9b\u202e"
     answer = CliRunner().invoke(luthier, ["chat", "base", "-p", "Hi"], catch_exceptions=False)
     assert "\x1b[31mred\x07\x9b\u202e" in answer.stdout
@@ -180,9 +182,9 @@ def test_a_piped_answer_and_log_are_raw(server: FakeServer, made: dict[str, Job]
         "\x9b\u202e" in told.stdout
         and json.loads(told.stdout)["answer"] == "\x1b[31mred\x07\x9b\u202e"
     )
-    made["captain"].log_path.write_bytes(b"\x1b[32mINFO\x1b[0m\r\n\xff\x9b half a line")
+    jobs_by_name["captain"].log_path.write_bytes(b"\x1b[32mINFO\x1b[0m\r\n\xff\x9b half a line")
     log = CliRunner().invoke(
-        luthier, ["log", "--output", made["captain"].id], catch_exceptions=False
+        luthier, ["log", "--output", jobs_by_name["captain"].id], catch_exceptions=False
     )
     assert log.stdout_bytes == b"\x1b[32mINFO\x1b[0m\r\n\xff\x9b half a line"
 
@@ -201,8 +203,8 @@ def test_a_path_that_is_no_utf_8_keeps_its_bytes_in_a_pipe(home: Path) -> None:
 # The app
 
 
-async def test_signs_and_brackets_are_seen_in_the_app(made: dict[str, Job]) -> None:
-    job = made["too-large"]
+async def test_signs_and_brackets_are_seen_in_the_app(jobs_by_name: dict[str, Job]) -> None:
+    job = jobs_by_name["too-large"]
     Spec("run", "too-[/]\x1b[2Jlarge", "run.worker", settings={"model": "builtin"}).replace(
         job.directory
     )
@@ -232,7 +234,7 @@ async def test_signs_and_brackets_are_seen_in_the_app(made: dict[str, Job]) -> N
 
 
 def test_a_title_and_a_notice_hold_signs(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[str] = []
     app = LuthierApp()

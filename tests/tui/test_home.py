@@ -134,7 +134,7 @@ async def test_an_endpoint_leads_to_a_chat(monkeypatch: pytest.MonkeyPatch) -> N
         assert any(isinstance(screen, ChatScreen) for screen in app.screen_stack)
 
 
-async def test_home_can_be_reached_again_and_left(made: dict[str, Job]) -> None:
+async def test_home_can_be_reached_again_and_left(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)

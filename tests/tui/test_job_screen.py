@@ -29,8 +29,8 @@ def certify_job(run: Job) -> Job:
     return Job(job.directory)  # which reads its orders
 
 
-async def test_a_certificate_that_is_made_shows_its_phases(made: dict[str, Job]) -> None:
-    job, app = certify_job(made["captain"]), LuthierApp()
+async def test_a_certificate_that_is_made_shows_its_phases(jobs_by_name: dict[str, Job]) -> None:
+    job, app = certify_job(jobs_by_name["captain"]), LuthierApp()
     with held(job):
         async with app.run_test(size=(120, 35)) as pilot:
             await ready(pilot)
@@ -48,9 +48,9 @@ async def test_a_certificate_that_is_made_shows_its_phases(made: dict[str, Job])
 
 
 async def test_one_that_is_done_shows_what_came_of_it_and_leads_to_its_run(
-    made: dict[str, Job],
+    jobs_by_name: dict[str, Job],
 ) -> None:
-    job, app = certify_job(made["captain"]), LuthierApp()
+    job, app = certify_job(jobs_by_name["captain"]), LuthierApp()
     reasons = ["A stop token was never trained."]
     folders.write(
         job,
@@ -68,11 +68,13 @@ async def test_one_that_is_done_shows_what_came_of_it_and_leads_to_its_run(
         assert "◔" not in text_of(app, "#job-phase-lines")
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
-        assert app.screen.job.id == made["captain"].id  # type: ignore[attr-defined]
+        assert app.screen.job.id == jobs_by_name["captain"].id  # type: ignore[attr-defined]
 
 
-async def test_its_log_can_be_searched_and_esc_ends_the_search(made: dict[str, Job]) -> None:
-    job, app = certify_job(made["captain"]), LuthierApp()
+async def test_its_log_can_be_searched_and_esc_ends_the_search(
+    jobs_by_name: dict[str, Job],
+) -> None:
+    job, app = certify_job(jobs_by_name["captain"]), LuthierApp()
     async with app.run_test(size=(120, 35)) as pilot:
         await ready(pilot)
         app.open_job(job)

@@ -57,11 +57,11 @@ async def test_a_look_names_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
         await names(pilot, "enter start")
 
 
-async def test_a_run_names_chat_certificate_and_server(made: dict[str, Job]) -> None:
+async def test_a_run_names_chat_certificate_and_server(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        app.open_run(made["captain"])
+        app.open_run(jobs_by_name["captain"])
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
         await names(pilot, "a chat", "t certificate", "v serve")
         await pilot.press("v")
@@ -69,11 +69,11 @@ async def test_a_run_names_chat_certificate_and_server(made: dict[str, Job]) -> 
         await until(pilot, lambda: app.screen.is_modal)  # the form, the run chosen in it
 
 
-async def test_a_certificate_names_the_chat(made: dict[str, Job]) -> None:
+async def test_a_certificate_names_the_chat(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        app.open_run(made["captain"])
+        app.open_run(jobs_by_name["captain"])
         await names(pilot, "t certificate")
         await pilot.press("t")
         await until(pilot, lambda: isinstance(app.screen, CertificateModal))
@@ -82,7 +82,7 @@ async def test_a_certificate_names_the_chat(made: dict[str, Job]) -> None:
         await until(pilot, lambda: isinstance(app.screen_stack[0], ChatScreen))
 
 
-@pytest.mark.usefixtures("made")
+@pytest.mark.usefixtures("jobs_by_name")
 async def test_a_server_names_the_chat() -> None:
     app = LuthierApp("serve")
     async with app.run_test(size=(80, 24)) as pilot:

@@ -44,25 +44,25 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch, made: dict[str, Job]) -> list[Spec]:
+def asked(monkeypatch: pytest.MonkeyPatch, jobs_by_name: dict[str, Job]) -> list[Spec]:
     """The jobs that would have been started."""
     specs: list[Spec] = []
 
     def submit(spec: Spec) -> Job:
         specs.append(spec)
-        return made["builtin"]
+        return jobs_by_name["builtin"]
 
     monkeypatch.setattr(launch, "submit", submit)
     return specs
 
 
-def sound(made: dict[str, Job], bits: int = 16, **config: Any) -> Job:
+def sound(jobs_by_name: dict[str, Job], bits: int = 16, **config: Any) -> Job:
     """The base and the run captain as they are on a disk, small."""
     shutil.rmtree(models_directory() / "builtin")
     base = write_base(models_directory() / "builtin")
     (base / "tokenizer.json").write_text("{}")
     (base / "card.json").write_text(json.dumps({"source": "hub:acme/base"}))  # as the adapter says
-    run = made["captain"]
+    run = jobs_by_name["captain"]
     shutil.rmtree(run.directory / "adapter")
     write_adapter(run.directory / "adapter", **config)
     (run.directory / "adapter" / "card.json").write_text(
@@ -77,8 +77,10 @@ def set_spec(job: Job, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-async def test_an_adapter_that_says_it_is_of_another_base_is_noted(made: dict[str, Job]) -> None:
-    run = sound(made, base_model_name_or_path="acme/Other-1B")
+async def test_an_adapter_that_says_it_is_of_another_base_is_noted(
+    jobs_by_name: dict[str, Job],
+) -> None:
+    run = sound(jobs_by_name, base_model_name_or_path="acme/Other-1B")
     async with LuthierApp("models").run_test(size=(140, 40)) as pilot:
         form = await opened(pilot, run.id)
         await until(pilot, lambda: bool(outlook(form)))
@@ -112,9 +114,9 @@ def choose(form: MergeModal, key: str, value: object) -> None:
 
 
 async def test_it_says_what_it_writes_and_merges_into_the_runs_folder(
-    made: dict[str, Job], asked: list[Spec]
+    jobs_by_name: dict[str, Job], asked: list[Spec]
 ) -> None:
-    run = sound(made)
+    run = sound(jobs_by_name)
     app = LuthierApp("models")
     async with app.run_test(size=(80, 24)) as pilot:
         form = await opened(pilot, run.id)
@@ -137,9 +139,9 @@ async def test_it_says_what_it_writes_and_merges_into_the_runs_folder(
 
 
 async def test_a_certified_run_is_certified_anew_and_the_model_may_have_a_name(
-    made: dict[str, Job], asked: list[Spec]
+    jobs_by_name: dict[str, Job], asked: list[Spec]
 ) -> None:
-    run = sound(made)
+    run = sound(jobs_by_name)
     set_spec(run, then=[{"kind": "certify", "name": "c", "module": "m"}])
     app = LuthierApp("models")
     async with app.run_test(size=(80, 24)) as pilot:
@@ -160,9 +162,9 @@ async def test_a_certified_run_is_certified_anew_and_the_model_may_have_a_name(
 
 
 async def test_what_is_there_stays_unless_it_is_to_be_replaced(
-    made: dict[str, Job], asked: list[Spec]
+    jobs_by_name: dict[str, Job], asked: list[Spec]
 ) -> None:
-    run = sound(made)
+    run = sound(jobs_by_name)
     folders.base_model(run.directory / "merged")
     app = LuthierApp("models")
     async with app.run_test(size=(80, 24)) as pilot:
@@ -179,9 +181,9 @@ async def test_what_is_there_stays_unless_it_is_to_be_replaced(
 
 
 async def test_of_a_base_of_4_bits_it_asks_into_what(
-    made: dict[str, Job], asked: list[Spec]
+    jobs_by_name: dict[str, Job], asked: list[Spec]
 ) -> None:
-    run = sound(made, bits=4)
+    run = sound(jobs_by_name, bits=4)
     app = LuthierApp("models")
     async with app.run_test(size=(80, 24)) as pilot:
         form = await opened(pilot, run.id)
@@ -225,13 +227,13 @@ async def test_of_a_base_of_4_bits_it_asks_into_what(
     ids=["no room", "quantised", "no base", "pissa", "damaged"],
 )
 async def test_what_cannot_be_merged_is_refused_in_the_form(
-    made: dict[str, Job],
+    jobs_by_name: dict[str, Job],
     asked: list[Spec],
     disk: list[int],
     spoil: Callable[[Job, list[int]], object],
     told: str,
 ) -> None:
-    run = sound(made)
+    run = sound(jobs_by_name)
     spoil(run, disk)
     app = LuthierApp("models")
     async with app.run_test(size=(80, 24)) as pilot:
@@ -245,9 +247,9 @@ async def test_what_cannot_be_merged_is_refused_in_the_form(
 
 
 async def test_an_imported_adapter_gets_a_name_among_the_models(
-    made: dict[str, Job], asked: list[Spec]
+    jobs_by_name: dict[str, Job], asked: list[Spec]
 ) -> None:
-    sound(made)
+    sound(jobs_by_name)
     write_adapter(models_directory() / "parrot", base_model_name_or_path="org/builtin")
     (models_directory() / "builtin" / "card.json").write_text(
         json.dumps({"repository": "org/builtin", "source": "hub:org/builtin"})
@@ -267,9 +269,9 @@ async def test_an_imported_adapter_gets_a_name_among_the_models(
     )
 
 
-def under_way(made: dict[str, Job], ago: float = 20) -> Job:
+def under_way(jobs_by_name: dict[str, Job], ago: float = 20) -> Job:
     """A merge of the run captain, half-way."""
-    run = made["captain"]
+    run = jobs_by_name["captain"]
     job = folders.make_job("merge-captain", 11, ago, kind="merge")
     settings = {
         "base": str(models_directory() / "builtin"),
@@ -288,11 +290,11 @@ def under_way(made: dict[str, Job], ago: float = 20) -> Job:
 
 
 async def test_a_merge_is_seen_on_its_way_and_stopped(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped: list[str] = []
     monkeypatch.setattr(jobs, "stop", lambda job, now=False: stopped.append(job.id))
-    job = under_way(made)
+    job = under_way(jobs_by_name)
     with held(job):
         app = LuthierApp("models")
         async with app.run_test(size=(80, 24)) as pilot:
@@ -321,8 +323,10 @@ async def test_a_merge_is_seen_on_its_way_and_stopped(
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)], ids=["80x24", "140x40"])
-def test_picture(made: dict[str, Job], snap_compare: Compare, size: tuple[int, int]) -> None:
-    run = sound(made, bits=4)
+def test_picture(
+    jobs_by_name: dict[str, Job], snap_compare: Compare, size: tuple[int, int]
+) -> None:
+    run = sound(jobs_by_name, bits=4)
     set_spec(run, then=[{"kind": "certify", "name": "c", "module": "m"}])
 
     async def prepare(pilot: Pilot[None]) -> None:

@@ -105,8 +105,8 @@ def arriving(ago: float = 30) -> Job:
     return job
 
 
-async def test_all_models_in_groups(made: dict[str, Job]) -> None:
-    merged(made["captain"])
+async def test_all_models_in_groups(jobs_by_name: dict[str, Job]) -> None:
+    merged(jobs_by_name["captain"])
     broken_off()
     job = arriving()
     with held(job):
@@ -125,8 +125,10 @@ async def test_all_models_in_groups(made: dict[str, Job]) -> None:
             ]
 
 
-async def test_the_cursor_passes_over_headings_and_the_facts_follow(made: dict[str, Job]) -> None:
-    certified(made["captain"], "red")
+async def test_the_cursor_passes_over_headings_and_the_facts_follow(
+    jobs_by_name: dict[str, Job],
+) -> None:
+    certified(jobs_by_name["captain"], "red")
     async with LuthierApp("models").run_test(size=(140, 40)) as pilot:
         screen = await models_read(pilot)
         assert screen.chosen is not None and screen.chosen.name == "builtin"
@@ -138,14 +140,14 @@ async def test_the_cursor_passes_over_headings_and_the_facts_follow(made: dict[s
         )
         assert "licence not known" in text and "origin built in folder" in text
         await pilot.press("down")
-        assert screen.chosen.name == made["captain"].id
+        assert screen.chosen.name == jobs_by_name["captain"].id
         text = detail(screen)
         assert (
             "certificate ✗ red 40 of 41 prompts" in text
             and "loss 0.950" in text
             and "rank 16" in text
         )
-        assert f"origin run {made['captain'].id}" in text
+        assert f"origin run {jobs_by_name['captain'].id}" in text
         await pilot.press("up")
         assert screen.chosen.name == "builtin"
 
@@ -164,21 +166,25 @@ async def test_an_unprepared_builtin_offers_to_be_prepared(monkeypatch: pytest.M
         await until(pilot, lambda: asked == [True])
 
 
-async def test_keys_of_models(made: dict[str, Job]) -> None:
-    merged(made["captain"])
+async def test_keys_of_models(jobs_by_name: dict[str, Job]) -> None:
+    merged(jobs_by_name["captain"])
     app = LuthierApp("models")
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await models_read(pilot)
         await pilot.press("c")
         assert app.clipboard.endswith("models/builtin")
-        for place, base in ((0, "builtin"), (1, "builtin"), (2, f"{made['captain'].id}/merged")):
+        for place, base in (
+            (0, "builtin"),
+            (1, "builtin"),
+            (2, f"{jobs_by_name['captain'].id}/merged"),
+        ):
             await pilot.press("home", *["down"] * place, "n")
             assert isinstance(app.screen, NewRunScreen)
             assert app.screen.form.field("model").value == base
             await pilot.press("escape")
         assert screen.chosen is not None and screen.chosen.kind == "merged"
         await pilot.press("up", "c")
-        assert app.clipboard == str(made["captain"].directory / "adapter")
+        assert app.clipboard == str(jobs_by_name["captain"].directory / "adapter")
         await pilot.press("v")
         await until(pilot, lambda: isinstance(app.screen, StartServerModal))
 
@@ -241,24 +247,26 @@ async def test_what_was_broken_off_is_gone_on_with_or_deleted(home: Path) -> Non
         await until(pilot, lambda: not left.exists())
 
 
-async def test_exporting_and_pushing(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
-    certified(made["captain"], "red")
+async def test_exporting_and_pushing(
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certified(jobs_by_name["captain"], "red")
     asked: list[Any] = []
 
     def start(*values: Any) -> Job:
         asked.append(values)
-        return made["builtin"]
+        return jobs_by_name["builtin"]
 
     monkeypatch.setattr("models.export.launch.start_export", start)
     monkeypatch.setattr("models.export.launch.start_conversion", start)
 
     def start_push(name: str, repository: str, **settings: Any) -> Job:
         asked.append((name, repository, settings))
-        return made["builtin"]
+        return jobs_by_name["builtin"]
 
     monkeypatch.setattr("models.export.launch.start_push", start_push)
     app = LuthierApp("models")
-    run = made["captain"].id
+    run = jobs_by_name["captain"].id
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await models_read(pilot)
         await pilot.press("down", "x")
@@ -291,19 +299,19 @@ async def test_exporting_and_pushing(made: dict[str, Job], monkeypatch: pytest.M
 
 
 async def test_removing_says_what_needs_it_and_is_refused_while_in_use(
-    made: dict[str, Job],
+    jobs_by_name: dict[str, Job],
 ) -> None:
     folders.base_model(models_directory() / "spare")
-    merged(made["captain"])
-    (made["captain"].directory / "spec.json").write_text(
+    merged(jobs_by_name["captain"])
+    (jobs_by_name["captain"].directory / "spec.json").write_text(
         json.dumps(
-            json.loads((made["captain"].directory / "spec.json").read_text())
+            json.loads((jobs_by_name["captain"].directory / "spec.json").read_text())
             | {"settings": {"model_directory": str(models_directory() / "spare")}}
         )
     )
-    (made["pirate"].directory / "spec.json").write_text(
+    (jobs_by_name["pirate"].directory / "spec.json").write_text(
         json.dumps(
-            json.loads((made["pirate"].directory / "spec.json").read_text())
+            json.loads((jobs_by_name["pirate"].directory / "spec.json").read_text())
             | {"settings": {"model_directory": str(models_directory() / "builtin")}}
         )
     )
@@ -326,15 +334,17 @@ async def test_removing_says_what_needs_it_and_is_refused_while_in_use(
         )
         await pilot.press("y")
         await until(pilot, lambda: not (models_directory() / "spare").exists())
-        await move_to(pilot, screen, made["captain"].id)
+        await move_to(pilot, screen, jobs_by_name["captain"].id)
         # the Runs screen deletes a run with its adapter
         assert screen.check_action("remove", ()) is False
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)], ids=["80x24", "140x40"])
-def test_picture(made: dict[str, Job], snap_compare: Compare, size: tuple[int, int]) -> None:
-    certified(made["captain"])
-    merged(made["captain"])
+def test_picture(
+    jobs_by_name: dict[str, Job], snap_compare: Compare, size: tuple[int, int]
+) -> None:
+    certified(jobs_by_name["captain"])
+    merged(jobs_by_name["captain"])
     broken_off()
     job = arriving()
 

@@ -59,19 +59,21 @@ def told(app: LuthierApp) -> list[str]:
     return [note.message for note in app._notifications]
 
 
-async def test_an_end_is_told_once_and_what_had_ended_before_never(made: dict[str, Job]) -> None:
+async def test_an_end_is_told_once_and_what_had_ended_before_never(
+    jobs_by_name: dict[str, Job],
+) -> None:
     app = LuthierApp()
     async with app.run_test() as pilot:
         await ready(pilot)
         assert told(app) == []
-        end(made["pirate"], code=1)
+        end(jobs_by_name["pirate"], code=1)
         await look_again(pilot, app)
         await look_again(pilot, app)
         assert told(app) == ["pirate failed: Exit status 1."]
 
 
 async def test_what_ends_while_the_terminal_is_not_looked_at_rings_and_is_told_on_return(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = LuthierApp()
     heard = Heard(app, monkeypatch)
@@ -79,7 +81,7 @@ async def test_what_ends_while_the_terminal_is_not_looked_at_rings_and_is_told_o
         await ready(pilot)
         assert heard.title == "● pirate 42 % +2 · Luthier"
         app.app_focus = False
-        end(made["pirate"], code=1)
+        end(jobs_by_name["pirate"], code=1)
         await look_again(pilot, app)
         assert (heard.bells, told(app), heard.title) == (1, [], "✗ pirate failed · Luthier")
         assert "\x1b]9;Luthier: pirate failed: Exit status 1.\x07" in heard.written
@@ -89,24 +91,24 @@ async def test_what_ends_while_the_terminal_is_not_looked_at_rings_and_is_told_o
         assert heard.title == "◐ halting 20 % +1 · Luthier"
 
 
-async def test_many_ends_at_once_are_one_toast(made: dict[str, Job]) -> None:
+async def test_many_ends_at_once_are_one_toast(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test() as pilot:
         await ready(pilot)
         for name in ("pirate", "parrot", "captain-server"):
-            end(made[name], code=1)
+            end(jobs_by_name[name], code=1)
         folders.write(
-            made["queued-up"],
+            jobs_by_name["queued-up"],
             folders.event("stop_requested", 0),
             folders.event("exited", 0, code=0, stopped=True),
         )
-        (made["queued-up"].directory / "lock").unlink()
+        (jobs_by_name["queued-up"].directory / "lock").unlink()
         await look_again(pilot, app)
         assert told(app) == ["4 jobs have ended: 3 failed, 1 stopped."]
 
 
 async def test_silence_is_kept_and_remembered(
-    made: dict[str, Job], home: Path, monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = LuthierApp()
     heard = Heard(app, monkeypatch)
@@ -114,39 +116,39 @@ async def test_silence_is_kept_and_remembered(
         await ready(pilot)
         await pilot.press("f8")
         app.app_focus = False
-        end(made["pirate"])
+        end(jobs_by_name["pirate"])
         await look_again(pilot, app)
         assert heard.bells == 0 and not any(text.startswith("\x1b]9;") for text in heard.written)
     assert tomllib.loads((home / "config.toml").read_text()) == {"silent": True}
     assert LuthierApp().notices.silent
 
 
-async def test_the_run_that_is_looked_at_needs_no_toast(made: dict[str, Job]) -> None:
+async def test_the_run_that_is_looked_at_needs_no_toast(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test() as pilot:
         await ready(pilot)
-        app.open_run(made["pirate"])
+        app.open_run(jobs_by_name["pirate"])
         await pilot.pause()
-        end(made["pirate"], code=1)
+        end(jobs_by_name["pirate"], code=1)
         await look_again(pilot, app)
         assert told(app) == []
 
 
-def test_every_new_end_counts_also_one_that_nobody_saw_begin(made: dict[str, Job]) -> None:
+def test_every_new_end_counts_also_one_that_nobody_saw_begin(jobs_by_name: dict[str, Job]) -> None:
     ends = Ends()
     assert ends.new(read_rows({})) == []
-    folders.begin(made["captain"], 5)
-    folders.write(made["captain"], folders.event("exited", 1, code=1))
+    folders.begin(jobs_by_name["captain"], 5)
+    folders.write(jobs_by_name["captain"], folders.event("exited", 1, code=1))
     newest = folders.make_job("brief", 20, age=3)
     folders.begin(newest, 2)
     folders.write(newest, folders.event("result", 1), folders.event("exited", 1, code=0))
     assert {row.name for row in ends.new(read_rows({}))} == {"captain", "brief"}
     # the worker of a lost job, still ending
-    folders.write(made["rebooted"], folders.event("step", 1, step=41, total=200))
+    folders.write(jobs_by_name["rebooted"], folders.event("step", 1, step=41, total=200))
     assert ends.new(read_rows({})) == []
 
 
-def test_ends_in_words(made: dict[str, Job]) -> None:
+def test_ends_in_words(jobs_by_name: dict[str, Job]) -> None:
     texts = {row.name: end_text(row) for row in read_rows({}) if not row.alive}
     assert texts == {
         "rebooted": "rebooted was lost: its supervisor is gone.",
@@ -157,7 +159,7 @@ def test_ends_in_words(made: dict[str, Job]) -> None:
     }
 
 
-def test_titles(made: dict[str, Job]) -> None:
+def test_titles(jobs_by_name: dict[str, Job]) -> None:
     rows = read_rows({})
     assert terminal_title([], None) == "Luthier"
     assert (

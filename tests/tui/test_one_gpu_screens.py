@@ -43,11 +43,11 @@ def on_device(server: Job, device: str) -> None:
 
 
 @pytest.fixture
-def asleep(made: dict[str, Job]) -> Job:
-    server = made["captain-server"]
+def asleep(jobs_by_name: dict[str, Job]) -> Job:
+    server = jobs_by_name["captain-server"]
     on_device(server, "gpu")
     slept = {
-        "by": made["pirate"].id,
+        "by": jobs_by_name["pirate"].id,
         "why": "pirate-00ff (run) needs the GPU",
         "seconds": 2.1,
         "freed_bytes": 70_000_000_000,
@@ -57,9 +57,9 @@ def asleep(made: dict[str, Job]) -> Job:
 
 
 @pytest.fixture
-def asking(made: dict[str, Job]) -> Iterator[Job]:
+def asking(jobs_by_name: dict[str, Job]) -> Iterator[Job]:
     """A run that waits for the GPU of a server, and what is to be done about that is open."""
-    run = made["queued-up"]
+    run = jobs_by_name["queued-up"]
     folders.write(
         run,
         folders.event("waiting", 10, waits_for="captain-server-00ff on gpu-0", servers=[SERVER]),
@@ -119,10 +119,10 @@ async def test_a_key_puts_it_to_sleep_and_wakes_it(
 
 
 async def test_on_a_cpu_it_is_not_offered_and_why_is_said(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("serve.sleep.put_to_sleep", lambda job: pytest.fail("goes to sleep"))
-    on_device(made["captain-server"], "cpu")
+    on_device(jobs_by_name["captain-server"], "cpu")
     app = LuthierApp("serve")
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
@@ -187,8 +187,8 @@ class Served:
     """A server of the captain's base, that the key starts, and that loads the adapter when it is
     told to be ready."""
 
-    def __init__(self, made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
-        self.job = made["captain-server"]
+    def __init__(self, jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.job = jobs_by_name["captain-server"]
         self.ready = False
         self.error: LuthierError | None = None
         monkeypatch.setattr(chat_with_run, "server_job", self._job)
@@ -215,13 +215,13 @@ class Served:
 
 
 async def test_one_key_leads_from_a_run_to_its_chat(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served = Served(made, monkeypatch)
+    served = Served(jobs_by_name, monkeypatch)
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        app.open_run(made["captain"])
+        app.open_run(jobs_by_name["captain"])
         await until(pilot, lambda: "a chat" in screen_text(app))
         await pilot.press("a")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
@@ -241,9 +241,9 @@ async def test_one_key_leads_from_a_run_to_its_chat(
 
 
 async def test_two_runs_that_were_compared_speak_side_by_side(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served = Served(made, monkeypatch)
+    served = Served(jobs_by_name, monkeypatch)
     wishes: list[str] = []
 
     def server_job(*runs: Run) -> Job:
@@ -257,7 +257,7 @@ async def test_two_runs_that_were_compared_speak_side_by_side(
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        await app.journey.chat_with(made["captain"], None, made["pirate"])
+        await app.journey.chat_with(jobs_by_name["captain"], None, jobs_by_name["pirate"])
         screen = app.screen
         assert isinstance(screen, ChatScreen)
         await until(
@@ -271,10 +271,10 @@ async def test_two_runs_that_were_compared_speak_side_by_side(
 
 
 async def test_of_two_runs_the_one_that_was_asked_last_is_talked_to(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server of the first may be ready long after the second's; or may never be."""
-    served = Served(made, monkeypatch)
+    served = Served(jobs_by_name, monkeypatch)
     at_once = served.job
     slow = folders.make_job("slow", 30, age=20, kind="server")
     names = {"first-try": slow, "captain": at_once}
@@ -293,13 +293,13 @@ async def test_of_two_runs_the_one_that_was_asked_last_is_talked_to(
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        await app.journey.chat_with(made["first-try"])
+        await app.journey.chat_with(jobs_by_name["first-try"])
         screen = app.screen
         assert isinstance(screen, ChatScreen)
         await until(
             pilot, lambda: screen.run_server.job is not None and screen.run_server.job.id == slow.id
         )
-        await app.journey.chat_with(made["captain"])
+        await app.journey.chat_with(jobs_by_name["captain"])
         await until(pilot, lambda: screen.session.panes[1].speaker is not None)
         assert screen.run_server.job is None
         gate.set()
@@ -313,9 +313,9 @@ async def test_of_two_runs_the_one_that_was_asked_last_is_talked_to(
 
 
 async def test_while_its_server_starts_the_chat_says_how_far_it_is(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served = Served(made, monkeypatch)
+    served = Served(jobs_by_name, monkeypatch)
     starting = folders.make_job("captain", 30, age=20, kind="server")
     folders.begin(starting, 20)
     folders.write(starting, folders.event("phase", 12, name="loading the weights"))
@@ -326,7 +326,7 @@ async def test_while_its_server_starts_the_chat_says_how_far_it_is(
         monkeypatch.setattr("workshop.chat.server.running_servers", lambda: [])
         async with app.run_test(size=(80, 24)) as pilot:
             await ready(pilot)
-            app.open_run(made["captain"])
+            app.open_run(jobs_by_name["captain"])
             await pilot.press("a")
             await until(pilot, lambda: "The server of captain" in screen_text(app))
             assert "loading the weights, 19 s since it began" in screen_text(app)

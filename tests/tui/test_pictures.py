@@ -1,6 +1,5 @@
 """One picture a screen at both sizes, and a sweep of the themes; those of a screen's further states
-are heavy. `pytest --snapshot-update` makes
-them anew; look at them then."""
+are heavy. `pytest --snapshot-update` makes them again; look at them then."""
 
 from __future__ import annotations
 
@@ -98,7 +97,7 @@ SCREENS: dict[str, tuple[str, Callable[[Pilot[None]], Awaitable[None]]]] = {
     ],
 )
 def test_screen(
-    made: dict[str, Job], snap_compare: Compare, screen: str, size: tuple[int, int]
+    jobs_by_name: dict[str, Job], snap_compare: Compare, screen: str, size: tuple[int, int]
 ) -> None:
     start, prepare = SCREENS[screen]
     assert snap_compare(LuthierApp(start), terminal_size=size, run_before=prepare)
@@ -106,7 +105,7 @@ def test_screen(
 
 @pytest.mark.parametrize("theme", ["luthier-light", "luthier-contrast", "NO_COLOR", "ascii"])
 def test_theme(
-    made: dict[str, Job], snap_compare: Compare, monkeypatch: pytest.MonkeyPatch, theme: str
+    jobs_by_name: dict[str, Job], snap_compare: Compare, monkeypatch: pytest.MonkeyPatch, theme: str
 ) -> None:
     if theme == "NO_COLOR":
         monkeypatch.setenv("NO_COLOR", "1")
@@ -117,7 +116,7 @@ def test_theme(
 
 
 async def test_without_colour_everything_can_still_be_read(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     app = LuthierApp()

@@ -24,14 +24,14 @@ pytestmark = pytest.mark.heavy
 
 
 @pytest.fixture
-def server(made: dict[str, Job], home: Path) -> Iterator[FakeServer]:
+def server(jobs_by_name: dict[str, Job], home: Path) -> Iterator[FakeServer]:
     keys = home / "keys"
     keys.mkdir(exist_ok=True)
     for name in ("client", "control"):
         (keys / name).write_text(FAKE_KEY)
         (keys / name).chmod(0o600)
     with FakeServer(("base", "builtin", "captain")) as fake:
-        folders.serve(made["captain-server"], "captain", port=fake.port)
+        folders.serve(jobs_by_name["captain-server"], "captain", port=fake.port)
         yield fake
 
 

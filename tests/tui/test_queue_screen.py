@@ -190,7 +190,7 @@ async def test_what_a_reboot_left_is_offered_and_queued_again_with_one_key(
 
 
 async def test_resume_says_what_has_changed_and_can_be_forced(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, bool]] = []
 
@@ -217,7 +217,7 @@ async def test_resume_says_what_has_changed_and_can_be_forced(
     assert asked == [("first-try", False), ("first-try", True)]
 
 
-async def test_a_resume_that_cannot_be_is_told(made: dict[str, Job]) -> None:
+async def test_a_resume_that_cannot_be_is_told(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.content import Content
@@ -61,7 +62,7 @@ async def look_again(app: LuthierApp, pilot: Pilot[None]) -> None:
 
 @pytest.mark.parametrize("place", ["runs", "models", "serve"])
 async def test_a_look_that_finds_nothing_new_paints_nothing(
-    place: str, made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    place: str, jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = LuthierApp(place)
     async with app.run_test(size=SIZE) as pilot:
@@ -86,17 +87,19 @@ async def test_an_empty_home_paints_nothing_again(
 
 
 async def test_a_row_that_changes_is_painted_alone(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = LuthierApp()
     async with app.run_test(size=(100, 24)) as pilot:
         await ready(pilot)
         table = app.screen.query_one("#jobs", RowTable)
         painted = Painted(app, monkeypatch)
-        folders.steps(made["halting"], 30, 100, ago=30)
-        folders.write(made["pirate"], folders.event("step", 1, step=345, total=800, loss=0.5))
+        folders.steps(jobs_by_name["halting"], 30, 100, ago=30)
+        folders.write(
+            jobs_by_name["pirate"], folders.event("step", 1, step=345, total=800, loss=0.5)
+        )
         await look_again(app, pilot)
-        index = table.options.get_option_index(made["pirate"].id)
+        index = table.options.get_option_index(jobs_by_name["pirate"].id)
         line = table.options.region.y + index
         await until(pilot, lambda: line in {region.y for region in painted.regions})
         assert {region.height for region in painted.regions} == {1}
@@ -104,13 +107,13 @@ async def test_a_row_that_changes_is_painted_alone(
 
 
 async def test_an_age_is_painted_when_its_words_change(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = LuthierApp()
     async with app.run_test(size=(100, 24)) as pilot:
         await ready(pilot)
         table = app.screen.query_one("#jobs", RowTable)
-        line = table.options.region.y + table.options.get_option_index(made["captain"].id)
+        line = table.options.region.y + table.options.get_option_index(jobs_by_name["captain"].id)
         painted = Painted(app, monkeypatch)
         monkeypatch.setattr(number_format, "now", lambda: folders.NOW + 2)
         await look_again(app, pilot)
@@ -120,15 +123,15 @@ async def test_an_age_is_painted_when_its_words_change(
         await until(pilot, lambda: line in {region.y for region in painted.regions})
 
 
-@pytest.mark.parametrize("place", ["chat", "serve"])
+@pytest.mark.parametrize("screen", ["chat", "serve"])
 async def test_of_a_server_that_starts_only_the_seconds_are_painted(
-    place: str, monkeypatch: pytest.MonkeyPatch
+    screen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = folders.make_job("captain", 1, age=100, kind="server")
     folders.begin(job, 100)
     folders.write(job, folders.event("phase", 95, name="loading the weights"))
     with held(job):
-        app = LuthierApp(place)
+        app = LuthierApp(screen)
         async with app.run_test(size=SIZE) as pilot:
             await ready(pilot)
             await until(pilot, lambda: "loading the weights" in screen_text(app))
@@ -182,26 +185,45 @@ def test_a_colour_that_changes_is_painted() -> None:
     assert changed_cells(before, after, 0) == Region(8, 0, 2, 1)
 
 
-async def test_a_text_in_the_middle_is_painted_where_it_changes_and_as_it_is(
+def cells(app: LuthierApp) -> list[list[tuple[str, Style | None]]]:
+    """The screen's rows, as a terminal has them once all is painted: the second cell of a wide
+    character is empty."""
+    return [
+        [
+            (part, segment.style)
+            for segment in strip
+            for character in segment.text
+            for part in (character, *[""] * (cell_len(character) - 1))
+        ]
+        for strip in app.screen._compositor.render_strips()
+    ]
+
+
+async def test_a_text_in_the_middle_is_painted_where_it_changes_and_nowhere_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever it was before, what stands on the screen is the whole new text."""
+    """What a terminal shows that paints only these regions is the whole new text."""
     app = LuthierApp()
     async with app.run_test(size=SIZE) as pilot:
         await ready(pilot)
-        text = SteadyText("one\ntwo", classes="empty")
+        text = SteadyText(Content("one\ntwo"), classes="empty")
         await app.screen.mount(text)
         text.styles.height = 12
-        for shown in ("one\ntwelve", "three\ntwo\nthree", "日\ntwo\nthree", "two"):
-            text.update(Content(shown))
+        await pilot.pause()
+        painted = Painted(app, monkeypatch)
+        terminal = cells(app)
+        for changed in ("one\ntwo.", "one\ntwelve", "three\ntwo\nthree", "日\ntwo\nthree", "two"):
+            painted.regions.clear()
+            text.update(Content(changed))
+            regions = await painted.some(pilot)
             await pilot.pause()
-            fresh = SteadyText(Content(shown), classes="empty")
-            await app.screen.mount(fresh)
-            fresh.styles.height = 12
-            await pilot.pause()
-            rows = range(text.size.height)
-            assert [text.render_line(y) for y in rows] == [fresh.render_line(y) for y in rows]
-            await fresh.remove()
+            screen = cells(app)
+            for region in regions:
+                for y in region.line_range:
+                    for x in region.column_range:
+                        terminal[y][x] = screen[y][x]
+            assert terminal == screen, changed
+            assert all(region.height == 1 for region in regions)
 
 
 async def test_a_text_is_the_same_only_with_its_colours() -> None:
@@ -218,7 +240,7 @@ async def test_a_text_is_the_same_only_with_its_colours() -> None:
 
 
 async def test_an_idle_server_is_asked_less_often(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
 

@@ -107,12 +107,12 @@ def test_a_step_is_said_in_words() -> None:
         assert in_words(line, record) == line
 
 
-async def test_i_shows_the_raw_log_of_a_run(made: dict[str, Job]) -> None:
-    with made["pirate"].log_path.open("a") as file:
+async def test_i_shows_the_raw_log_of_a_run(jobs_by_name: dict[str, Job]) -> None:
+    with jobs_by_name["pirate"].log_path.open("a") as file:
         file.write("\n".join(_LEAKS) + "\n" + _STEP + "\n")
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
-        screen = await open_run(pilot, app, made["pirate"])
+        screen = await open_run(pilot, app, jobs_by_name["pirate"])
         screen.panels.choose("log")
         await until(pilot, lambda: "5 lines of library noise (i shows them)" in screen_text(app))
         assert "epoch 0.25   loss 4.861" in screen_text(app)

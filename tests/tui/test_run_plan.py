@@ -122,22 +122,23 @@ def test_the_command_shows_what_is_to_be_measured_and_then_the_figures(
 
 def test_the_plan_says_how_long_it_takes_part_by_part(recipe: Path) -> None:
     outlook = {"evaluations": 5, "answers": 3, "seconds": 100.0}
-    made = replace(plan.make_plan(load(recipe)), evaluation=outlook, steps=1200, global_batch=8)
-    known = ": starting 14 s (libraries, data), base answers 20 s (at most), "
+    run_plan = plan.make_plan(load(recipe))
+    counted = replace(run_plan, evaluation=outlook, steps=1200, global_batch=8)
+    first = ": starting 14 s (libraries, data), base answers 20 s (at most), "
     later = ", 4 more evaluations 1 m 20 s (at most)"
-    assert plan_text.time_parts(forecast(made, None)) == (
-        f"about 1 m 54 s, and 1,200 steps{known}1,200 steps (measured in training){later}"
+    assert plan_text.time_parts(forecast(counted, None)) == (
+        f"about 1 m 54 s, and 1,200 steps{first}1,200 steps (measured in training){later}"
     )
     speed = Speed("captain, 2 h ago", 0.5, 4, None)
-    assert plan_text.time_parts(forecast(made, speed)) == (
-        f"about 21 m 54 s{known}1,200 steps 20 m 00 s (as fast as captain, 2 h ago){later}"
+    assert plan_text.time_parts(forecast(counted, speed)) == (
+        f"about 21 m 54 s{first}1,200 steps 20 m 00 s (as fast as captain, 2 h ago){later}"
     )
-    few = replace(made, conversations=6, heldout=2)  # in steps of 8
+    few = replace(counted, conversations=6, heldout=2)  # in steps of 8
     assert "1,200 steps 10 m 00 s" in plan_text.time_parts(forecast(few, speed))
-    uncounted = replace(made, steps=0, evaluation={})  # of data on the hub
+    uncounted = replace(counted, steps=0, evaluation={})  # of data on the hub
     assert plan_text.time_in_all(forecast(uncounted, speed)) == "about 14 s, and the steps"
-    said = " ".join(told(recipe).split())
-    assert plan_text.time_parts(forecast(plan.make_plan(load(recipe)), None))[:30] in said
+    printed = " ".join(told(recipe).split())
+    assert plan_text.time_parts(forecast(run_plan, None))[:30] in printed
 
 
 def test_what_would_i_need_is_answered_without_a_gpu(recipe: Path, machine: list[Gpu]) -> None:

@@ -59,10 +59,10 @@ def big_title(screen: RunScreen) -> str:
 
 
 async def test_its_head_has_the_phase_the_age_of_the_last_step_and_a_stall(
-    made: dict[str, Job],
+    jobs_by_name: dict[str, Job],
 ) -> None:
     """Its last step is of 2 s before, a usual one takes 1.7 s."""
-    app, job = LuthierApp(), made["pirate"]
+    app, job = LuthierApp(), jobs_by_name["pirate"]
     os.utime(job.log_path, (folders.NOW - 2, folders.NOW - 2))
     with pytest.MonkeyPatch.context() as clock:
         async with app.run_test(size=(140, 40)) as pilot:
@@ -167,15 +167,15 @@ async def figures_follow_new_steps(pilot: Pilot[None], screen: RunScreen, job: J
     assert all(figure in shown_figures for figure in ("341 / 800", "0.777", "1.234 GB"))
 
 
-async def it_rests_behind_another_screen(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+async def it_rests_behind_another_screen(pilot: Pilot[None], screen: RunScreen) -> None:
     assert screen._poll is not None and screen._poll._active.is_set()
     await pilot.press("2")
     await pilot.pause()
     assert not screen._poll._active.is_set()
 
 
-async def test_the_log_and_the_keys_at_80x24(made: dict[str, Job]) -> None:
-    job = made["pirate"]
+async def test_the_log_and_the_keys_at_80x24(jobs_by_name: dict[str, Job]) -> None:
+    job = jobs_by_name["pirate"]
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await open_log(pilot, app, job)
@@ -183,43 +183,41 @@ async def test_the_log_and_the_keys_at_80x24(made: dict[str, Job]) -> None:
         await text_is_looked_for_in_the_log(pilot, screen, job)
         await its_keys_work(pilot, screen, job)
         await figures_follow_new_steps(pilot, screen, job)
-        await it_rests_behind_another_screen(pilot, screen, job)
+        await it_rests_behind_another_screen(pilot, screen)
 
 
-async def the_phase_and_its_time_are_shown(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
-    app = screen.app
-    await until(pilot, lambda: "loading the model  1 m 00 s" in text_of(app, "#run-title"))
-    assert not visible(screen.board.big) and "Waiting for the first step" in screen_text(app)
-    assert screen.check_action("do", ("zoom", 0.5)) is False
-
-
-async def test_a_run_that_starts(made: dict[str, Job]) -> None:
-    job = made["parrot"]
+async def test_while_it_starts_the_phase_and_its_time_are_shown(
+    jobs_by_name: dict[str, Job],
+) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await open_run(pilot, app, job)
-        await the_phase_and_its_time_are_shown(pilot, screen, job)
+        screen = await open_run(pilot, app, jobs_by_name["parrot"])
+        await until(pilot, lambda: "loading the model  1 m 00 s" in text_of(app, "#run-title"))
+        assert not visible(screen.board.big) and "Waiting for the first step" in screen_text(app)
+        assert screen.check_action("do", ("zoom", 0.5)) is False
 
 
-async def test_a_run_that_ended_names_what_is_next_and_ends_its_chart(made: dict[str, Job]) -> None:
+async def test_a_run_that_ended_names_what_is_next_and_ends_its_chart(
+    jobs_by_name: dict[str, Job],
+) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
-        screen = await open_run(pilot, app, made["captain"])
+        screen = await open_run(pilot, app, jobs_by_name["captain"])
         next_line = "next   a chat   t certificate none yet   v serve   x export"
         await until(pilot, lambda: text_of(app, "#run-error") == next_line)
         assert visible(screen.query_one("#run-error"))
         app.pop_screen()
-        screen = await open_run(pilot, app, made["first-try"])
+        screen = await open_run(pilot, app, jobs_by_name["first-try"])
         await until(pilot, lambda: "1 d" in app.screen.query_one(Figures).text)
         assert screen.board.view.end == 120 and "120 / 400" in app.screen.query_one(Figures).text
 
 
 @pytest.mark.heavy
-async def test_no_state_has_more_than_seven_hints(made: dict[str, Job]) -> None:
+async def test_no_state_has_more_than_seven_hints(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         for name in ("captain", "pirate", "too-large", "rebooted", "first-try"):
-            screen = await open_run(pilot, app, made[name])
+            screen = await open_run(pilot, app, jobs_by_name[name])
             visible_bindings = [
                 each for each in screen.active_bindings.values() if each.binding.show
             ]
@@ -253,7 +251,7 @@ async def samples_are_walked_and_compared(pilot: Pilot[None], screen: RunScreen,
     assert samples.step == 350 and "A newer one." in screen_text(app)
 
 
-async def the_timeline_goes_to_its_step(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+async def the_timeline_goes_to_its_step(pilot: Pilot[None], screen: RunScreen) -> None:
     screen.panels.choose("timeline")
     await pilot.pause()
     lines = lines_of(screen.query_one(Timeline))
@@ -270,7 +268,7 @@ async def the_timeline_goes_to_its_step(pilot: Pilot[None], screen: RunScreen, j
     await pilot.press("escape")
 
 
-async def the_data_panel_has_the_totals(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+async def the_data_panel_has_the_totals(pilot: Pilot[None], screen: RunScreen) -> None:
     app = screen.app
     screen.panels.choose("data")
     await until(pilot, lambda: "samples to train" in screen_text(app))
@@ -307,24 +305,26 @@ async def the_cursor_reads_exact_values(pilot: Pilot[None], screen: RunScreen, j
     await until(pilot, lambda: screen.board.cursor is None)
 
 
-async def test_a_runs_past_is_read_in_its_panels_and_charts(made: dict[str, Job]) -> None:
-    job = made["pirate"]
+async def test_a_runs_past_is_read_in_its_panels_and_charts(jobs_by_name: dict[str, Job]) -> None:
+    job = jobs_by_name["pirate"]
     eventful(job)
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         screen = await open_run(pilot, app, job)
         await samples_are_walked_and_compared(pilot, screen, job)
-        await the_timeline_goes_to_its_step(pilot, screen, job)
-        await the_data_panel_has_the_totals(pilot, screen, job)
+        await the_timeline_goes_to_its_step(pilot, screen)
+        await the_data_panel_has_the_totals(pilot, screen)
         await the_cursor_reads_exact_values(pilot, screen, job)
 
 
-async def test_without_a_cursor_the_last_step_that_is_seen_is_read(made: dict[str, Job]) -> None:
-    events = map(json.loads, made["captain"].events_path.read_text().splitlines())
+async def test_without_a_cursor_the_last_step_that_is_seen_is_read(
+    jobs_by_name: dict[str, Job],
+) -> None:
+    events = map(json.loads, jobs_by_name["captain"].events_path.read_text().splitlines())
     losses = {event["step"]: event["loss"] for event in events if event["kind"] == "step"}
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
-        screen = await open_run(pilot, app, made["captain"])
+        screen = await open_run(pilot, app, jobs_by_name["captain"])
         await until(pilot, lambda: "step 300" in readout(app))
         await pilot.press("plus", "plus", "H")
         last = int(screen.board.view.span.high)
@@ -332,7 +332,7 @@ async def test_without_a_cursor_the_last_step_that_is_seen_is_read(made: dict[st
         assert f"step {last}" in readout(app) and f"loss {losses[last]:#.6g}" in readout(app)
 
 
-async def zoom_pan_and_smoothing(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+async def zoom_pan_and_smoothing(pilot: Pilot[None], screen: RunScreen) -> None:
     app = screen.app
     await until(pilot, lambda: "step 340" in readout(app))
     await pilot.press("m")
@@ -351,7 +351,7 @@ async def zoom_pan_and_smoothing(pilot: Pilot[None], screen: RunScreen, job: Job
     await pilot.press("escape")
 
 
-async def the_wheel_zooms_where_it_points(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+async def the_wheel_zooms_where_it_points(pilot: Pilot[None], screen: RunScreen) -> None:
     app = screen.app
     await until(pilot, lambda: "step 340" in readout(app))
     board, big = screen.board, screen.board.big
@@ -373,7 +373,7 @@ async def the_wheel_zooms_where_it_points(pilot: Pilot[None], screen: RunScreen,
     await pilot.press("0", "escape")
 
 
-async def another_chart_becomes_large(pilot: Pilot[None], screen: RunScreen, job: Job) -> None:
+async def another_chart_becomes_large(pilot: Pilot[None], screen: RunScreen) -> None:
     app = screen.app
     await until(pilot, lambda: "step 340" in readout(app))
     await pilot.press("tab")
@@ -400,14 +400,13 @@ async def another_chart_becomes_large(pilot: Pilot[None], screen: RunScreen, job
     await until(pilot, lambda: visible(screen.query_one(LogView)))
 
 
-async def test_the_charts_are_zoomed_and_chosen(made: dict[str, Job]) -> None:
-    job = made["pirate"]
+async def test_the_charts_are_zoomed_and_chosen(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
-        screen = await open_log(pilot, app, job)
-        await zoom_pan_and_smoothing(pilot, screen, job)
-        await the_wheel_zooms_where_it_points(pilot, screen, job)
-        await another_chart_becomes_large(pilot, screen, job)
+        screen = await open_log(pilot, app, jobs_by_name["pirate"])
+        await zoom_pan_and_smoothing(pilot, screen)
+        await the_wheel_zooms_where_it_points(pilot, screen)
+        await another_chart_becomes_large(pilot, screen)
 
 
 def test_the_verdict_stands_beside_the_certificates_key() -> None:
@@ -420,12 +419,12 @@ def test_the_verdict_stands_beside_the_certificates_key() -> None:
     assert not next_steps(nothing, Standing("green"), is_being_certified=False)
 
 
-async def test_a_lost_run_does_not_age(made: dict[str, Job]) -> None:
+async def test_a_lost_run_does_not_age(jobs_by_name: dict[str, Job]) -> None:
     """It began 3,999 s before now and told its last of 40 steps 3,930 s before."""
     app = LuthierApp()
     with pytest.MonkeyPatch.context() as clock:
         async with app.run_test(size=(140, 40)) as pilot:
-            screen = await open_run(pilot, app, made["rebooted"])
+            screen = await open_run(pilot, app, jobs_by_name["rebooted"])
             for later, age in ((0, "1 h ago"), (7200, "3 h ago")):
                 clock.setattr(number_format, "now", lambda later=later: folders.NOW + later)
                 screen.advance()
@@ -434,10 +433,10 @@ async def test_a_lost_run_does_not_age(made: dict[str, Job]) -> None:
                 assert f"Last heard from {age}" in text_of(app, "#run-error")
 
 
-async def test_a_failed_run_says_why_and_e_shows_the_log(made: dict[str, Job]) -> None:
+async def test_a_failed_run_says_why_and_e_shows_the_log(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await open_run(pilot, app, made["too-large"])
+        screen = await open_run(pilot, app, jobs_by_name["too-large"])
         await until(
             pilot, lambda: "Out of memory. The model needs 31.2 GB" in text_of(app, "#run-error")
         )
@@ -448,7 +447,7 @@ async def test_a_failed_run_says_why_and_e_shows_the_log(made: dict[str, Job]) -
 
 
 async def test_a_long_past_is_read_in_a_thread_with_its_progress(
-    made: dict[str, Job], monkeypatch: object
+    jobs_by_name: dict[str, Job], monkeypatch: object
 ) -> None:
     job = folders.make_job("long", 40, age=9_000)
     folders.begin(job, 9_000)
@@ -471,10 +470,12 @@ async def test_a_long_past_is_read_in_a_thread_with_its_progress(
 # Several runs
 
 
-async def test_runs_are_drawn_over_each_other_with_what_differs(made: dict[str, Job]) -> None:
+async def test_runs_are_drawn_over_each_other_with_what_differs(
+    jobs_by_name: dict[str, Job],
+) -> None:
     for name, rate in (("pirate", 1e-4), ("captain", 2e-4)):
         recipe = f'name = "{name}"\nmodel = "builtin"\n[train]\nlearning_rate = {rate}\nseed = 42\n'
-        (made[name].directory / "recipe.toml").write_text(recipe)
+        (jobs_by_name[name].directory / "recipe.toml").write_text(recipe)
         print_of = {
             "data": {f"/data/{name}.jsonl": [12_345, "ab" * 16]},
             "samples": {},
@@ -483,15 +484,19 @@ async def test_runs_are_drawn_over_each_other_with_what_differs(made: dict[str, 
         }
         versions = {"torch": "2.13.0", "trl": "1.14.2" if name == "pirate" else "1.14.1"}
         text = json.dumps({**print_of, "recipe": {}, "template": name * 4, "versions": versions})
-        (made[name].directory / "fingerprint.json").write_text(text)
+        (jobs_by_name[name].directory / "fingerprint.json").write_text(text)
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
-        screen = await open_run(pilot, app, made["pirate"])
+        screen = await open_run(pilot, app, jobs_by_name["pirate"])
         await pilot.press("o")
         assert isinstance(app.screen, OverlayModal)
         boxes = app.screen.query_one("CheckList")
-        rows = [row for row in app.rows or [] if row.kind == "run" and row.id != made["pirate"].id]
-        boxes.select(made["captain"].id)  # type: ignore[attr-defined]
+        rows = [
+            row
+            for row in app.rows or []
+            if row.kind == "run" and row.id != jobs_by_name["pirate"].id
+        ]
+        boxes.select(jobs_by_name["captain"].id)  # type: ignore[attr-defined]
         assert len(rows) > 3
         await pilot.press("enter")
         await until(pilot, lambda: app.screen is screen and len(screen.view.tracks) == 2)
@@ -522,16 +527,18 @@ async def test_runs_are_drawn_over_each_other_with_what_differs(made: dict[str, 
         assert screen.panels.current == "samples"
 
 
-async def test_marked_runs_of_the_list_are_drawn_over_each_other(made: dict[str, Job]) -> None:
+async def test_marked_runs_of_the_list_are_drawn_over_each_other(
+    jobs_by_name: dict[str, Job],
+) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
         table = app.screen.query_one(RowTable)
         for name in ("captain", "pirate"):
-            table.highlight(made[name].id)
+            table.highlight(jobs_by_name[name].id)
             await pilot.press("space")
         assert "● captain" in screen_text(app) and "○ pirate" in screen_text(app)
-        table.highlight(made["first-try"].id)
+        table.highlight(jobs_by_name["first-try"].id)
         await pilot.press("space", "enter")
         screen = app.screen
         assert isinstance(screen, RunScreen)
@@ -545,17 +552,17 @@ async def test_marked_runs_of_the_list_are_drawn_over_each_other(made: dict[str,
         await until(pilot, lambda: "● captain" not in screen_text(app))
 
 
-async def test_no_more_than_four_runs_are_drawn(made: dict[str, Job]) -> None:
+async def test_no_more_than_four_runs_are_drawn(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await open_run(
             pilot,
             app,
-            made["pirate"],
-            made["captain"],
-            made["first-try"],
-            made["halting"],
-            made["rebooted"],
+            jobs_by_name["pirate"],
+            jobs_by_name["captain"],
+            jobs_by_name["first-try"],
+            jobs_by_name["halting"],
+            jobs_by_name["rebooted"],
         )
         assert [track.slot for track in screen.view.tracks] == [0, 1, 2, 3]
         await pilot.press("o")
@@ -568,10 +575,10 @@ async def test_no_more_than_four_runs_are_drawn(made: dict[str, Job]) -> None:
 # Export
 
 
-async def test_x_writes_the_charts(made: dict[str, Job], tmp_path: Path) -> None:
+async def test_x_writes_the_charts(jobs_by_name: dict[str, Job], tmp_path: Path) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await open_run(pilot, app, made["pirate"])
+        screen = await open_run(pilot, app, jobs_by_name["pirate"])
         await pilot.press("x")
         modal = app.screen
         assert isinstance(modal, ExportModal)

@@ -75,7 +75,7 @@ def submit(name: str, conduct: str = "steps") -> Job:
     return jobs.submit(Spec("run", name, "fake_worker", {"conduct": conduct}, slots=["cpu"]))
 
 
-def test_a_line_a_run_with_what_it_does(made: dict[str, Job]) -> None:
+def test_a_line_a_run_with_what_it_does(jobs_by_name: dict[str, Job]) -> None:
     lines = run(commands.runs).stdout.splitlines()
     assert [line.split()[0].split("-", 2)[2].removesuffix("-00ff") for line in lines[1:]] == (
         [
@@ -102,10 +102,10 @@ def test_a_line_a_run_with_what_it_does(made: dict[str, Job]) -> None:
     assert "captain-server" in run(commands.runs, "--all").stdout
 
 
-def test_json_has_what_applies(made: dict[str, Job]) -> None:
+def test_json_has_what_applies(jobs_by_name: dict[str, Job]) -> None:
     runs = {one["name"]: one for one in listed()}
     assert runs["queued-up"] == {
-        "id": made["queued-up"].id,
+        "id": jobs_by_name["queued-up"].id,
         "kind": "run",
         "name": "queued-up",
         "model": "builtin",
@@ -114,7 +114,7 @@ def test_json_has_what_applies(made: dict[str, Job]) -> None:
         "waits_for": "pirate-00ff on gpu-0",
         "position": 1,
         "created": folders.NOW - 20,
-        "directory": str(made["queued-up"].directory),
+        "directory": str(jobs_by_name["queued-up"].directory),
     }
     assert (
         runs["pirate"]["step"] == 340
@@ -139,7 +139,7 @@ def test_what_was_waiting_is_offered_again(home: Path) -> None:
     assert "`luthier requeue` queues it again" in " ".join(result.stderr.split())
 
 
-def test_the_log_is_a_line_an_event(made: dict[str, Job]) -> None:
+def test_the_log_is_a_line_an_event(jobs_by_name: dict[str, Job]) -> None:
     lines = run(commands.log, "captain").stdout.splitlines()
     assert "started" in lines[1] and "step             1/300  loss" in lines[2].replace(
         "step            1", "step             1"
@@ -153,7 +153,7 @@ def test_the_log_is_a_line_an_event(made: dict[str, Job]) -> None:
     assert json.loads(as_events.splitlines()[-1])["kind"] == "exited"
 
 
-def test_what_the_worker_printed(made: dict[str, Job]) -> None:
+def test_what_the_worker_printed(jobs_by_name: dict[str, Job]) -> None:
     assert (
         run(commands.log, "pirate", "--output", "-n", "2").stdout
         == "step 339 of 800\nstep 340 of 800\n"
@@ -341,7 +341,7 @@ def test_edit_takes_a_recipe_from_elsewhere(waiting: Job, home: Path) -> None:
 
 
 def test_edit_is_refused_before_the_editor_opens(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDITOR", "false")
     assert "is not waiting" in refusal(run(queue_commands.edit, "pirate"))

@@ -28,7 +28,7 @@ from workshop.job_list import read_rows
 from workshop.runs.eval_losses import NO_EVAL_LOSSES
 
 
-def test_rows_say_step_loss_and_time_left(made: dict[str, Job]) -> None:
+def test_rows_say_step_loss_and_time_left(jobs_by_name: dict[str, Job]) -> None:
     rows = {row.name: row for row in read_rows({})}
     pirate = rows["pirate"]
     assert (pirate.step, pirate.total) == (340, 800)
@@ -37,17 +37,17 @@ def test_rows_say_step_loss_and_time_left(made: dict[str, Job]) -> None:
     assert [row.name for row in job_list.tuned(rows.values())] == ["captain"]
 
 
-def test_an_ended_job_is_read_again_only_when_its_events_grow(made: dict[str, Job]) -> None:
+def test_an_ended_job_is_read_again_only_when_its_events_grow(jobs_by_name: dict[str, Job]) -> None:
     first = {row.id: row for row in read_rows({})}
     second = {row.id: row for row in read_rows(first)}
-    captain, pirate = made["captain"].id, made["pirate"].id
+    captain, pirate = jobs_by_name["captain"].id, jobs_by_name["pirate"].id
     assert second[captain] is first[captain] and second[pirate] is not first[pirate]
-    folders.begin(made["captain"], 5)
+    folders.begin(jobs_by_name["captain"], 5)
     assert {row.id: row for row in read_rows(first)}[captain] is not first[captain]
 
 
-def test_a_chapter_that_is_made_again_changes_its_runs_row(made: dict[str, Job]) -> None:
-    captain = made["captain"]
+def test_a_chapter_that_is_made_again_changes_its_runs_row(jobs_by_name: dict[str, Job]) -> None:
+    captain = jobs_by_name["captain"]
     chapters.write(captain.directory, chapter("guard", "green"))
     first = {row.id: row for row in read_rows({})}
     chapters.write(captain.directory, chapter("guard", "red"))
@@ -56,7 +56,7 @@ def test_a_chapter_that_is_made_again_changes_its_runs_row(made: dict[str, Job])
     assert again[captain.id].standing.verdict == "red"
 
 
-async def test_every_state_has_glyph_and_word(made: dict[str, Job]) -> None:
+async def test_every_state_has_glyph_and_word(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         await ready(pilot)
@@ -92,11 +92,11 @@ async def test_the_empty_list_names_the_next_key() -> None:
 
 
 @pytest.mark.heavy
-async def test_no_job_has_more_than_seven_hints(made: dict[str, Job]) -> None:
+async def test_no_job_has_more_than_seven_hints(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         await ready(pilot)
-        for _ in made:
+        for _ in jobs_by_name:
             shown = [
                 active.binding
                 for active in app.screen.active_bindings.values()
@@ -123,7 +123,9 @@ async def hints_are_what_can_be_done_now(pilot: Pilot[None], app: LuthierApp) ->
     await pilot.press("home")
 
 
-async def stop_asks_first(pilot: Pilot[None], app: LuthierApp, made: dict[str, Job]) -> None:
+async def stop_asks_first(
+    pilot: Pilot[None], app: LuthierApp, jobs_by_name: dict[str, Job]
+) -> None:
     await pilot.press("down", "down", "s")
     assert isinstance(app.screen, ConfirmModal)
     assert (
@@ -131,7 +133,7 @@ async def stop_asks_first(pilot: Pilot[None], app: LuthierApp, made: dict[str, J
         and "R resumes from there" in app.screen.message
     )
     await pilot.press("n")
-    assert made["pirate"].alive()
+    assert jobs_by_name["pirate"].alive()
     await pilot.press("home")
 
 
@@ -157,17 +159,17 @@ async def filter_narrows_and_is_cleared_by_escape(pilot: Pilot[None], app: Luthi
 
 
 async def the_cursor_stays_on_its_job(
-    pilot: Pilot[None], app: LuthierApp, made: dict[str, Job]
+    pilot: Pilot[None], app: LuthierApp, jobs_by_name: dict[str, Job]
 ) -> None:
     await pilot.press("j", "j", "k")
     table = app.screen.query_one("#jobs", RowTable)
-    assert table.highlighted_id == made["parrot"].id
+    assert table.highlighted_id == jobs_by_name["parrot"].id
     folders.make_job("newest", 11, age=1)
     rows = app.rows
     app.read_jobs()
     await until(pilot, lambda: app.rows is not rows)
     await pilot.pause()
-    assert table.highlighted_id == made["parrot"].id and len(lines_of(table)) == 12
+    assert table.highlighted_id == jobs_by_name["parrot"].id and len(lines_of(table)) == 12
 
 
 async def enter_on_a_server_goes_to_serve(pilot: Pilot[None], app: LuthierApp) -> None:
@@ -175,20 +177,20 @@ async def enter_on_a_server_goes_to_serve(pilot: Pilot[None], app: LuthierApp) -
     assert app.current_mode == "serve"
 
 
-async def test_the_list_and_its_keys_at_80x24(made: dict[str, Job]) -> None:
+async def test_the_list_and_its_keys_at_80x24(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
         await a_stopping_run_is_stopped_at_once(pilot, app)
         await hints_are_what_can_be_done_now(pilot, app)
-        await stop_asks_first(pilot, app, made)
+        await stop_asks_first(pilot, app, jobs_by_name)
         await enter_opens_the_run_and_escape_comes_back(pilot, app)
         await filter_narrows_and_is_cleared_by_escape(pilot, app)
-        await the_cursor_stays_on_its_job(pilot, app, made)
+        await the_cursor_stays_on_its_job(pilot, app, jobs_by_name)
         await enter_on_a_server_goes_to_serve(pilot, app)
 
 
-async def test_hints_can_be_clicked(made: dict[str, Job]) -> None:
+async def test_hints_can_be_clicked(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
@@ -202,21 +204,24 @@ async def test_hints_can_be_clicked(made: dict[str, Job]) -> None:
         await until(pilot, lambda: app.current_mode == "models")
 
 
-async def test_delete_shows_size_and_path_and_deletes(made: dict[str, Job]) -> None:
+async def test_delete_shows_size_and_path_and_deletes(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         await ready(pilot)
         await pilot.press("end", "up", "up", "d")
         await until(pilot, lambda: isinstance(app.screen, ConfirmModal))
         assert isinstance(app.screen, ConfirmModal)
-        assert str(made["first-try"].directory) in app.screen.message and "kB" in app.screen.message
+        assert (
+            str(jobs_by_name["first-try"].directory) in app.screen.message
+            and "kB" in app.screen.message
+        )
         await pilot.press("y")
-        await until(pilot, lambda: not made["first-try"].directory.exists())
+        await until(pilot, lambda: not jobs_by_name["first-try"].directory.exists())
         await until(pilot, lambda: all(row.name != "first-try" for row in app.rows or []))
 
 
 async def test_enter_opens_the_marked_runs_once_and_an_unmarked_one_alone(
-    made: dict[str, Job],
+    jobs_by_name: dict[str, Job],
 ) -> None:
     app = LuthierApp()
     async with app.run_test(size=(120, 40)) as pilot:
@@ -225,18 +230,18 @@ async def test_enter_opens_the_marked_runs_once_and_an_unmarked_one_alone(
         assert isinstance(screen, RunsScreen)
         table = screen.query_one(RowTable)
         for name in ("captain", "pirate"):
-            table.highlight(made[name].id)
+            table.highlight(jobs_by_name[name].id)
             await pilot.press("space")
-        table.highlight(made["too-large"].id)
+        table.highlight(jobs_by_name["too-large"].id)
         await pilot.press("enter")
         assert isinstance(app.screen, RunScreen)
-        assert (app.screen.job.id, app.screen.overlaid) == (made["too-large"].id, [])
+        assert (app.screen.job.id, app.screen.overlaid) == (jobs_by_name["too-large"].id, [])
         await pilot.press("escape")
-        assert screen.marked == [made["captain"].id, made["pirate"].id]
-        table.highlight(made["pirate"].id)
+        assert screen.marked == [jobs_by_name["captain"].id, jobs_by_name["pirate"].id]
+        table.highlight(jobs_by_name["pirate"].id)
         await pilot.press("enter")
         assert isinstance(app.screen, RunScreen)
-        assert app.screen.job.id == made["captain"].id
+        assert app.screen.job.id == jobs_by_name["captain"].id
         assert screen.marked == []
 
 
@@ -274,7 +279,7 @@ def table_ids(table: RowTable) -> list[str | None]:
 _ROOM = {80: (), 120: ("model", "loss"), 160: ("model", "learning rate", "loss")}
 
 
-async def test_the_wider_the_list_the_more_columns(made: dict[str, Job]) -> None:
+async def test_the_wider_the_list_the_more_columns(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(min(_ROOM), 40)) as pilot:
         await ready(pilot)
@@ -286,7 +291,7 @@ async def test_the_wider_the_list_the_more_columns(made: dict[str, Job]) -> None
             columns_shown = [
                 title for title in ("model", "learning rate", " loss") if title in titles
             ]
-            line = str(table.options.get_option(made["captain"].id).prompt)
+            line = str(table.options.get_option(jobs_by_name["captain"].id).prompt)
             assert "1.030" in line and len(line) <= width
             assert [title.strip() for title in columns_shown if title != " loss"] == [
                 title for title in columns if title != "loss"
@@ -294,7 +299,9 @@ async def test_the_wider_the_list_the_more_columns(made: dict[str, Job]) -> None
             assert ("0.950" in line) == ("loss" in columns)
 
 
-async def test_runs_are_sorted_by_a_key_and_a_title_and_stay_so(made: dict[str, Job]) -> None:
+async def test_runs_are_sorted_by_a_key_and_a_title_and_stay_so(
+    jobs_by_name: dict[str, Job],
+) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         await ready(pilot)
@@ -308,7 +315,7 @@ async def test_runs_are_sorted_by_a_key_and_a_title_and_stay_so(made: dict[str, 
         assert names() == sorted(names())
         await pilot.press("I")
         assert names() == sorted(names(), reverse=True)
-        assert table.highlighted_id == made["halting"].id  # the cursor stays on its run
+        assert table.highlighted_id == jobs_by_name["halting"].id  # the cursor stays on its run
         titles = text_of(app, "#jobs .row-titles")
         await pilot.click("#jobs .row-titles", offset=(1 + titles.index("eval loss"), 0))
         assert names()[:3] == ["pirate", "captain", "first-try"]
@@ -325,23 +332,23 @@ async def test_runs_are_sorted_by_a_key_and_a_title_and_stay_so(made: dict[str, 
 
 
 async def test_a_baseline_is_pinned_and_others_are_shown_against_it(
-    made: dict[str, Job],
+    jobs_by_name: dict[str, Job],
 ) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         await ready(pilot)
         table = app.screen.query_one("#jobs", RowTable)
-        table.highlight(made["parrot"].id)
+        table.highlight(jobs_by_name["parrot"].id)
         await pilot.press("b")
         assert "parrot has no eval loss yet" in next(note.message for note in app._notifications)
-        table.highlight(made["first-try"].id)
+        table.highlight(jobs_by_name["first-try"].id)
         await pilot.press("b")
         lines = {line.split()[0]: line for line in lines_of(table)}
         assert "pinned" in lines["first-try"]
         assert "-0.497" in lines["captain"] and "-" not in lines["rebooted"]
         await pilot.pause()
         assert tomllib.loads((home() / "config.toml").read_text()) == {
-            "baseline_run": made["first-try"].id
+            "baseline_run": jobs_by_name["first-try"].id
         }
         await pilot.press("b")
         assert "pinned" not in str(lines_of(table)) and "baseline" not in text_of(
@@ -368,12 +375,14 @@ def test_the_best_eval_loss_is_of_the_whole_file_and_of_what_still_holds() -> No
     assert read_rows({})[0].eval_loss == 0.3
 
 
-def test_a_job_that_is_damaged_while_the_app_looks_on_is_named(made: dict[str, Job]) -> None:
+def test_a_job_that_is_damaged_while_the_app_looks_on_is_named(
+    jobs_by_name: dict[str, Job],
+) -> None:
     """An ended job is not read again, but for a spec that was written anew."""
     rows = {row.id: row for row in read_rows({})}
     assert damaged_jobs(rows) == []
-    (made["captain"].directory / "spec.json").write_text("{")
+    (jobs_by_name["captain"].directory / "spec.json").write_text("{")
     after = {row.id: row for row in read_rows(rows)}
-    assert set(rows) - set(after) == {made["captain"].id}
-    assert [damaged.id for damaged in damaged_jobs(after)] == [made["captain"].id]
+    assert set(rows) - set(after) == {jobs_by_name["captain"].id}
+    assert [damaged.id for damaged in damaged_jobs(after)] == [jobs_by_name["captain"].id]
     assert [*after] == [*sorted(after, key=[*rows].index)]

@@ -24,7 +24,9 @@ from workshop.api.plan import READY, ApiPlan
 from workshop.served_runs import AdapterChoice
 
 
-async def test_a_ready_server_shows_its_address_models_and_example(made: dict[str, Job]) -> None:
+async def test_a_ready_server_shows_its_address_models_and_example(
+    jobs_by_name: dict[str, Job],
+) -> None:
     app = LuthierApp("serve")
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
@@ -98,37 +100,37 @@ async def test_a_server_that_failed_says_why() -> None:
 
 
 async def test_the_form_marks_the_run_and_starts_the_server(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[object, ...]] = []
 
     def serve(wanted: Wanted) -> Job:
         asked.append((wanted.base, [run.id for run in wanted.runs], wanted.port, wanted.extra_args))
-        return made["captain-server"]
+        return jobs_by_name["captain-server"]
 
     monkeypatch.setattr("tui.serve.start_server._serve", serve)
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        await app.journey.offer_server(run_id=made["captain"].id)
+        await app.journey.offer_server(run_id=jobs_by_name["captain"].id)
         await until(pilot, lambda: isinstance(app.screen, StartServerModal))
         await pilot.pause()
         form = app.screen
         assert isinstance(form, StartServerModal)
         assert form.query_one(Select).value == "builtin" and form.query_one(
             SelectionList
-        ).selected == [made["captain"].id]
+        ).selected == [jobs_by_name["captain"].id]
         form.field("more").query_one(Input).value = "--max-num-seqs '8"
         await pilot.press("ctrl+s")
         assert "no closing quotation" in text_of(app, "#field-more .field-error") and asked == []
         form.field("more").query_one(Input).value = "--max-num-seqs '8'"
         await pilot.press("ctrl+s")
         await until(pilot, lambda: app.screen is not form)
-        assert asked == [("builtin", [made["captain"].id], None, ["--max-num-seqs", "8"])]
+        assert asked == [("builtin", [jobs_by_name["captain"].id], None, ["--max-num-seqs", "8"])]
 
 
 async def test_the_form_says_what_is_wrong(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def serve(wanted: Wanted) -> Job:
         raise LuthierError(
@@ -147,17 +149,17 @@ async def test_the_form_says_what_is_wrong(
         assert isinstance(app.screen, StartServerModal)
 
 
-async def test_stop_and_follow_work_at_80x24(made: dict[str, Job]) -> None:
+async def test_stop_and_follow_work_at_80x24(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp("serve")
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
         await pilot.press("home", "f", "s")
         assert (
             isinstance(app.screen, ConfirmModal)
-            and "whoever talks to it now is cut off" in app.screen.message
+            and "Whoever is talking to it is cut off" in app.screen.message
         )
         await pilot.press("escape")
-        assert isinstance(app.screen, ServeScreen) and made["captain-server"].alive()
+        assert isinstance(app.screen, ServeScreen) and jobs_by_name["captain-server"].alive()
 
 
 async def test_without_a_server_the_next_key_is_named() -> None:
@@ -181,7 +183,7 @@ vllm:lora_requests_info{max_lora="4",running_lora_adapters="captain",waiting_lor
 
 
 async def test_the_server_at_work_is_shown_once_a_second_and_only_then(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
 
@@ -211,7 +213,7 @@ async def test_the_server_at_work_is_shown_once_a_second_and_only_then(
 
 
 async def test_the_form_shows_the_plan_and_copies_its_command_line(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # the folders of these tests have no plan
     monkeypatch.setattr("serve.planning.living_servers", lambda: [])
@@ -233,7 +235,7 @@ async def test_the_form_shows_the_plan_and_copies_its_command_line(
 
 
 async def test_adapters_are_loaded_unloaded_and_pinned_from_the_screen(
-    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[tuple[str, str]] = []
     for name in ("attach", "detach", "pin"):
@@ -241,7 +243,7 @@ async def test_adapters_are_loaded_unloaded_and_pinned_from_the_screen(
             f"serve.launch.{name}",
             lambda server, adapter, path=None, did=name: done.append((did, adapter)),
         )
-    choice = AdapterChoice("pirate@120", "checkpoint", made["pirate"].directory)
+    choice = AdapterChoice("pirate@120", "checkpoint", jobs_by_name["pirate"].directory)
     monkeypatch.setattr("tui.serve.adapters._loadable", lambda server: [choice])
     app = LuthierApp("serve")
     async with app.run_test(size=(80, 24)) as pilot:

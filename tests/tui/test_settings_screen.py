@@ -57,7 +57,9 @@ async def test_a_change_is_saved_at_once_and_comments_stay(home: Path) -> None:
         assert "# for the day" in (home / "config.toml").read_text()
 
 
-async def test_a_choice_is_picked_with_its_effect_and_others_follow(made: dict[str, Job]) -> None:
+async def test_a_choice_is_picked_with_its_effect_and_others_follow(
+    jobs_by_name: dict[str, Job],
+) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         await ready(pilot)

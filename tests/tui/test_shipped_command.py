@@ -49,9 +49,9 @@ def certified(job: Job, file: Path, verdict: Verdict) -> None:
 
 @pytest.mark.parametrize(("verdict", "status"), [("green", 0), ("amber", 0), ("red", 1)])
 def test_what_it_shows_and_its_status(
-    made: dict[str, Job], file: Path, verdict: Verdict, status: int
+    jobs_by_name: dict[str, Job], file: Path, verdict: Verdict, status: int
 ) -> None:
-    certified(made["captain"], file, verdict)
+    certified(jobs_by_name["captain"], file, verdict)
     page = CliRunner().invoke(certify, ["captain", "--shipped", str(file), "--show"])
     assert page.exit_code == status, page.exception
     for text in (verdict, "53% of the trained model", "335 prompt tokens/s", "written as q8_0"):
@@ -80,7 +80,7 @@ def test_what_it_shows_and_its_status(
     ],
 )
 def test_refusals_start_no_job(
-    made: dict[str, Job], file: Path, arguments: list[str], title: str
+    jobs_by_name: dict[str, Job], file: Path, arguments: list[str], title: str
 ) -> None:
     before = len(list(all_jobs()))
     with_file = [str(file) if argument == "FILE" else argument for argument in arguments]

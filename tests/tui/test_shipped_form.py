@@ -53,19 +53,19 @@ async def open_form(pilot: Pilot[None], *moves: str) -> ShippedForm:
 
 
 async def test_the_newest_export_is_filled_in_and_certified(
-    made: dict[str, Job], home: Path, monkeypatch: pytest.MonkeyPatch
+    jobs_by_name: dict[str, Job], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orders: list[Spec] = []
-    folders.orders(made["captain"], {"model": "builtin", "slots": ["cpu"]})
+    folders.orders(jobs_by_name["captain"], {"model": "builtin", "slots": ["cpu"]})
 
     def submitted(spec: Spec) -> Job:
         orders.append(spec)
-        return made["captain"]
+        return jobs_by_name["captain"]
 
     monkeypatch.setattr("serve.shipped.launch.submit", submitted)
-    export(made["captain"], home / "captain.gguf", 30)
-    export(made["captain"], home / "adapter.gguf", 31, what="adapter")
-    export(made["captain"], home / "gone.gguf", 32)
+    export(jobs_by_name["captain"], home / "captain.gguf", 30)
+    export(jobs_by_name["captain"], home / "adapter.gguf", 31, what="adapter")
+    export(jobs_by_name["captain"], home / "gone.gguf", 32)
     (home / "gone.gguf").unlink()
     async with LuthierApp().run_test(size=(80, 24)) as pilot:
         form = await open_form(pilot)
@@ -75,13 +75,13 @@ async def test_the_newest_export_is_filled_in_and_certified(
     assert orders[0].module == "serve.shipped.worker"
     assert orders[0].settings["shipped"] == str(home / "captain.gguf")
     assert orders[0].settings["kind"] == "gguf"
-    assert orders[0].settings["run"] == str(made["captain"].directory)
+    assert orders[0].settings["run"] == str(jobs_by_name["captain"].directory)
 
 
 async def test_what_was_certified_is_filled_in_to_be_certified_again(
-    made: dict[str, Job], home: Path
+    jobs_by_name: dict[str, Job], home: Path
 ) -> None:
-    run, address = made["captain"], "http://localhost:9999/v1"
+    run, address = jobs_by_name["captain"], "http://localhost:9999/v1"
     export(run, home / "captain.gguf", 30)
     job = folders.make_job("captain-shipped", 31, age=100, kind="certify")
     order = {"run": str(run.directory), "model": "builtin", "shipped": address, "kind": "server"}
@@ -94,7 +94,9 @@ async def test_what_was_certified_is_filled_in_to_be_certified_again(
         assert values == [address, "mine", "MY_KEY"]
 
 
-async def test_what_cannot_be_certified_is_refused_in_the_form(made: dict[str, Job]) -> None:
+async def test_what_cannot_be_certified_is_refused_in_the_form(
+    jobs_by_name: dict[str, Job],
+) -> None:
     async with LuthierApp().run_test(size=(80, 24)) as pilot:
         form = await open_form(pilot)
         assert form.field("shipped").value == ""

@@ -82,7 +82,7 @@ def test_every_text_colour_stands_out(name: str) -> None:
 
 @pytest.mark.parametrize("place", ["runs", "models", "serve", "chat", "data", "board", "settings"])
 @pytest.mark.heavy
-async def test_without_unicode_all_is_ascii(made: dict[str, Job], place: str) -> None:
+async def test_without_unicode_all_is_ascii(jobs_by_name: dict[str, Job], place: str) -> None:
     app = LuthierApp(place, ascii_only=True)
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
@@ -147,7 +147,7 @@ async def test_a_users_theme_is_drawn(home: Path) -> None:
         await until(pilot, lambda: app.screen.background_colors[1].hex == "#000033")
 
 
-async def test_sixteen_colours_have_a_cursor(made: dict[str, Job]) -> None:
+async def test_sixteen_colours_have_a_cursor(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test() as pilot:
         await ready(pilot)
@@ -188,7 +188,7 @@ def _light(colour: Color) -> float:
 
 
 async def test_every_word_under_the_cursor_has_its_ink_in_the_terminals_colours(
-    made: dict[str, Job],
+    jobs_by_name: dict[str, Job],
 ) -> None:
     app = LuthierApp()
     async with app.run_test(size=(120, 24)) as pilot:

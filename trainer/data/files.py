@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,6 +93,12 @@ class RawRow:
     """What is wrong with a row that has no value."""
     size: int
     """Its bytes, decompressed."""
+    stands_for_file: bool = False
+    """A file without rows has this one instead, so that the ledger has an entry for it."""
+
+
+class UnknownKind(LuthierError):
+    """Neither the file's name nor its beginning says how to read it."""
 
 
 class Files(NamedTuple):
@@ -116,11 +121,7 @@ def read_rows(
     if encoding:
         encodings.check(encoding)
     if source.startswith(HUB):
-        pieces = hub_rows(source, progress)
-        yield from (
-            RawRow(source, number, piece.value, piece.damage, piece.size)
-            for number, piece in enumerate(pieces)
-        )
+        yield from _numbered(source, hub_rows(source, progress), "the data set has no rows")
         return
     before = 0
     for path in source_files(source).data:
@@ -213,7 +214,7 @@ def _size(path: Path) -> int:
 
 
 def unreadable(path: Path, error: OSError) -> LuthierError:
-    """The error for a file that is there and yet not to be read."""
+    """The error for a file that exists but cannot be read."""
     if isinstance(error, PermissionError):
         return LuthierError(
             "Data not readable",
@@ -280,12 +281,17 @@ def _file_rows(path: Path, on_read: Callable[[int], None], encoding: str) -> Ite
     except OSError as error:
         raise unreadable(path, error) from None
     with reader:
-        numbers = count()
-        for piece in _pieces(path, reader, on_read):
-            yield RawRow(str(path), next(numbers), piece.value, piece.damage, piece.size)
-        if next(numbers) == 0:
-            problem = "the file is empty" if not reader.head else "the file has no rows"
-            yield RawRow(str(path), 0, None, problem, 0)
+        lack = "the file has no rows" if reader.head else "the file is empty"
+        yield from _numbered(str(path), _pieces(path, reader, on_read), lack)
+
+
+def _numbered(file: str, pieces: Iterator[Piece], lack: str) -> Iterator[RawRow]:
+    """`lack` says what is wrong with a file that has no pieces."""
+    number = -1
+    for number, piece in enumerate(pieces):
+        yield RawRow(file, number, piece.value, piece.damage, piece.size)
+    if number < 0:
+        yield RawRow(file, 0, None, lack, 0, stands_for_file=True)
 
 
 def _check_text(path: Path, reader: Reader) -> None:
@@ -308,7 +314,7 @@ def _check_text(path: Path, reader: Reader) -> None:
                 " reads its turns.",
             )
     if begins[:1] not in ("{", "[", ""):
-        raise LuthierError(
+        raise UnknownKind(
             "Unknown kind of file",
             f"Luthier cannot read {path}.",
             f"Luthier goes by the ending of the name: {_KNOWN}. {FROM_DOCUMENTS}",

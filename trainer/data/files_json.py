@@ -57,7 +57,7 @@ class Decoder:
         """A decoded value as a row: `source` is its text, looked at for what the decoder lets
         through."""
         if self.repeated is not None:
-            return Piece(None, f"has the key `{self.repeated}` twice in one object", size)
+            return Piece(None, f"it has the key `{self.repeated}` twice in one object", size)
         if source.count("[") + source.count("{") > DEEPEST and is_deep(value):
             return Piece(None, _TOO_DEEP, size)
         if ("\\ud" in source or "\\uD" in source) and not _encodable(value):
@@ -65,7 +65,7 @@ class Decoder:
         if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
             return Piece({"messages": value}, None, size)
         if not isinstance(value, dict):
-            return Piece(None, f"is {_kind_of(value)}, not an object", size)
+            return Piece(None, f"it is {_kind_of(value)}, not an object", size)
         return Piece(value, None, size)
 
 
@@ -299,8 +299,8 @@ class _Document:
         return turn_keys(item) is None
 
     def _after_rows(self) -> Iterator[Piece]:
-        """The rest of the object that wraps the rows. A second list of rows would be lost: it is
-        told."""
+        """The rest of the object that wraps the rows. A second list of rows would be lost, so it is
+        reported."""
         while (sign := self._next()) == ",":
             self.at += 1
             self._next()

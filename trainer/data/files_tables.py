@@ -85,7 +85,7 @@ def csv_rows(reader: Reader, *, tabs: bool) -> Iterator[Piece]:
         elif fields and len(fields) != len(columns):
             yield Piece(
                 None,
-                f"has {len(fields)} fields where the first line names {len(columns)} columns",
+                f"it has {len(fields)} fields where the first line names {len(columns)} columns",
                 size,
             )
         elif fields:

@@ -23,7 +23,7 @@ class HubSource(NamedTuple):
 
 
 def parsed(source: str) -> HubSource:
-    """LuthierError if it is none."""
+    """LuthierError if the source is not a data set on the hub."""
     path, colon, split = source.removeprefix(HUB).partition(":")
     parts = path.split("/")
     if len(parts) not in (2, 3) or not all(parts) or (colon and not split):
@@ -59,8 +59,6 @@ def hub_rows(source: str, on_read: Callable[[int], None]) -> Iterator[Piece]:
         raise LuthierError(
             "The data set on the hub cannot be read", f"{source}: {reason[:500]}", hint
         ) from None
-    if not read:
-        yield Piece(None, "the data set has no rows", 0)
 
 
 _HINT = (

@@ -259,7 +259,7 @@ class Order(msgspec.Struct, frozen=True):
 
 def order_of(job: Job) -> Order:
     """LuthierError if the settings of the job are damaged."""
-    return foreign.convert(dict(job.spec.settings), Order, f"the settings of {job.id}")
+    return foreign.settings_of(job, Order)
 
 
 def inspections() -> list[Job]:

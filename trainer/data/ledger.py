@@ -4,7 +4,7 @@ in tokens. Light."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,8 +36,11 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=False):
     detail: str = ""
 
 
+NO_ROWS = "no_rows"
+"""Of the entry that stands for a file without rows."""
 # Reasons beyond the policies', and those of formats.
 _REASONS = {
+    NO_ROWS: "the file has no rows",
     "long_turn": "an exchange longer than train.max_length was left out",
     "mixing": "left out because of its file's weight",
     "split_answer": "its answer would be scored in pieces",
@@ -106,8 +109,15 @@ class Stop(msgspec.Struct):
     policy: str
     rows: int
     file: str
-    row: int
+    row: int | None
+    """None if the file has no rows."""
     detail: str
+
+    @property
+    def first_row(self) -> str:
+        """Where it is, and what is wrong with it."""
+        where = self.file if self.row is None else f"{self.file}, row {self.row}"
+        return f"{where}: {self.detail.rstrip('.')}"
 
 
 class Stops:
@@ -116,15 +126,18 @@ class Stops:
 
     def __init__(self, policies: Policies) -> None:
         self._policies = policies
-        self._found: dict[str, Stop] = {}
+        self._by_policy: dict[str, Stop] = {}
 
     def add(self, file: str, row: int, reasons: Iterable[str], detail: str) -> None:
-        for code in reasons:
+        codes = tuple(reasons)
+        numbered_row = None if NO_ROWS in codes else row
+        for code in codes:
             if getattr(self._policies, code, None) == "stop":
-                self._found.setdefault(code, Stop(code, 0, file, row, detail)).rows += 1
+                stop = self._by_policy.setdefault(code, Stop(code, 0, file, numbered_row, detail))
+                stop.rows += 1
 
     def __iter__(self) -> Iterator[Stop]:
-        return iter(self._found.values())
+        return iter(self._by_policy.values())
 
     def error(
         self, unproved: LuthierError | None = None, *, total_rows: int = 0
@@ -132,19 +145,16 @@ class Stops:
         """The error for people; None if no policy says stop. `unproved` is of the first mask that
         could not be proved, with its text; `total_rows` are those of the data, 0 if not all were
         read."""
-        if not self._found:
+        if not self._by_policy:
             return None
-        damage = self._found.get("damage")
+        damage = self._by_policy.get("damage")
         if damage is not None and damage.rows == total_rows:  # no policy would help
-            return self._all_damaged(damage)
+            return _all_damaged(damage)
         reasons = []
         for stop in self:
-            further = f" and at {stop.rows - 1:,} more rows" if stop.rows > 1 else ""
-            if stop.rows == 2:
-                further = " and at 1 more row"
+            further = f" and at {counted(stop.rows - 1, 'more row')}" if stop.rows > 1 else ""
             reasons.append(
-                f"{stop.file}, row {stop.row}: {stop.detail.rstrip('.')} (policy.{stop.policy} is"
-                f' "stop"; it applies here{further}).'
+                f'{stop.first_row} (policy.{stop.policy} is "stop"; it applies here{further}).'
             )
         changes = [f"{stop.policy} = {_instead(stop.policy)}" for stop in self]
         ways = [hint for stop in self if (hint := POLICIES[stop.policy].hint)]
@@ -157,37 +167,52 @@ class Stops:
                 *ways,
             )
         )
-        if unproved is None or "mask" not in self._found:
+        if unproved is None or "mask" not in self._by_policy:
             return LuthierError("Stopped by a policy", "\n".join(reasons), hint)
-        title = unproved.title if len(self._found) == 1 else "Stopped by a policy"
+        title = unproved.title if len(self._by_policy) == 1 else "Stopped by a policy"
         return LuthierError(title, "\n".join(reasons), f"{hint}\n{unproved.hint}")
 
-    def _all_damaged(self, stop: Stop) -> LuthierError:
-        further = f" {counted(stop.rows - 1, 'more row')} cannot be read either." * (stop.rows > 1)
-        has_no_rows = stop.detail.startswith(("the file is", "the file has"))
-        first_row = stop.file if has_no_rows else f"{stop.file}, row {stop.row}"
-        return LuthierError(
-            "No row can be read",
-            f"{first_row}: {stop.detail.rstrip('.')}.{further}",
-            "Repair the file, or choose another one.",
-        )
 
-
-def nothing_left(rows: int, dropped: Counter[str], details: dict[str, str]) -> LuthierError:
-    """The error for data of which every row is dropped: how many for each reason, and the detail of
-    the first of them."""
-    reasons = []
-    for code, number in dropped.most_common(4):
-        notes = [counted(number, "row")] if len(dropped) > 1 else []
-        notes += [details[code]] if details.get(code) else []
-        reasons.append(describe(code) + (f" ({'; '.join(notes)})" if notes else ""))
-    hint = "Each row needs at least one question and its answer: docs/data.md shows the formats."
-    if any(_keeps(code) for code in dropped):
-        hint += " The recipe's section [policy] decides what happens to odd rows."
-    all_rows = "the only row" if rows == 1 else f"all {rows:,} rows"
+def _all_damaged(damage: Stop) -> LuthierError:
+    number = damage.rows - 1
+    further = f" {counted(number, 'more row')} cannot be read either." if number else ""
     return LuthierError(
-        "Nothing to train on", f"Luthier drops {all_rows}: {'; '.join(reasons)}.", hint
+        "No row can be read",
+        f"{damage.first_row}.{further}",
+        "Repair the file, or choose another one.",
     )
+
+
+class Drops:
+    """Why rows were dropped. A row counts once, for the last of its reasons, which is the most
+    exact."""
+
+    def __init__(self) -> None:
+        self._rows: Counter[str] = Counter()
+        self._first_details: dict[str, str] = {}
+
+    def add(self, reasons: Sequence[str], detail: str) -> None:
+        self._rows[reasons[-1]] += 1
+        self._first_details.setdefault(reasons[-1], detail)
+
+    def nothing_left(self) -> LuthierError:
+        """The error for data of which every row was dropped."""
+        reasons = []
+        for code, number in self._rows.most_common(4):
+            reason, detail = describe(code), self._first_details[code]
+            notes = [counted(number, "row")] if len(self._rows) > 1 else []
+            notes += [detail] if detail not in ("", reason) else []
+            reasons.append(f"{reason} ({'; '.join(notes)})" if notes else reason)
+        hint = (
+            "Each row needs at least one question and its answer: docs/data.md shows the formats."
+        )
+        if any(_keeps(code) for code in self._rows):
+            hint += " The recipe's section [policy] decides what happens to odd rows."
+        total = self._rows.total()
+        rows = "the only row" if total == 1 else f"all {total:,} rows"
+        return LuthierError(
+            "Nothing to train on", f"Luthier drops {rows}: {'; '.join(reasons)}.", hint
+        )
 
 
 def _keeps(policy: str) -> bool:

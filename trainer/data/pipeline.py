@@ -39,7 +39,7 @@ from trainer.data.duplicates import (
     pieces,
 )
 from trainer.data.files import source_size
-from trainer.data.ledger import STATES, LedgerError, State, Stops, Summary, nothing_left
+from trainer.data.ledger import STATES, Drops, LedgerError, State, Stops, Summary
 from trainer.data.lengths import Cutter, Made
 from trainer.data.outcomes import Outcome, Part, Read, figures_of
 from trainer.data.policies import SpecialTexts
@@ -160,8 +160,7 @@ def read_prepared(folder: Path, *, cached: bool) -> Prepared:
 
 
 class _Teller:
-    """Tells of progress, not too often, and asks whether it is still wanted. A total of 0 is one
-    that nobody knows."""
+    """Reports progress, not too often, and asks whether to continue. A total of 0 is unknown."""
 
     def __init__(self, on_progress: Progress, cancelled: Callable[[], bool]) -> None:
         self._on_progress, self._cancelled = on_progress, cancelled
@@ -507,7 +506,7 @@ class Pipeline:
         the totals must agree."""
         encode = msgspec.json.Encoder().encode
         states = self._states(work, holdout) if self._is_chained else b""
-        summary, stops, firsts = Summary(), Stops(self._policy), dict[str, str]()
+        summary, stops, drops = Summary(), Stops(self._policy), Drops()
         parts = {TRAIN_FILE: Part("train"), HELDOUT_FILE: Part("heldout")}
         size, read_so_far, rows = (work / "samples").stat().st_size, 0, 0
         with (
@@ -528,7 +527,7 @@ class Pipeline:
                 summary.add(entry)
                 stops.add(entry.file, entry.row, entry.reasons, entry.detail)
                 if entry.state == "dropped":
-                    firsts.setdefault(entry.reasons[-1], entry.detail)
+                    drops.add(entry.reasons, entry.detail)
                 rows += 1
             written = sum(part.tokens for part in parts.values())
             if (summary.total_rows, summary.total_tokens, read_so_far) != (rows, written, size):
@@ -539,9 +538,8 @@ class Pipeline:
                 file.flush()
                 os.fsync(file.fileno())
         train_part, heldout_part = parts.values()
-        dropped = Counter(summary.reasons.get("dropped", {}))
         error = stops.error(self._unproved, total_rows=summary.total_rows) or (
-            None if train_part.samples else nothing_left(summary.total_rows, dropped, firsts)
+            None if train_part.samples else drops.nothing_left()
         )
         figures = {
             **figures_of(train_part, heldout_part),

@@ -16,7 +16,7 @@ from trainer.data.exact_digest import exact_digest
 from trainer.data.files import check_source, source_size
 from trainer.data.guard_rails import Figures
 from trainer.data.hub import HUB
-from trainer.data.ledger import Stops, nothing_left
+from trainer.data.ledger import Drops, Stops
 from trainer.data.policies import SpecialTexts
 from trainer.data.preferences import Judged
 from trainer.data.reading import Reader, Row, formats_seen
@@ -36,7 +36,7 @@ class Outlook:
 
     rows: int
     conversations: int
-    """An estimate where `exact` is False; 0 where nothing can be told beforehand."""
+    """An estimate if `exact` is False; 0 if nothing can be known beforehand."""
     seen_each_epoch: int
     """Likewise; it minds the sources' weights."""
     exact: bool
@@ -50,11 +50,11 @@ class Outlook:
 
 
 def look(settings: DataSettings) -> Outlook:
-    """Read for two seconds at most. LuthierError where a policy says stop to what was read, or
-    where there is nothing to train on."""
+    """Read for two seconds at most. LuthierError if a policy stops the run at a row that was read,
+    or if nothing is left to train on."""
     reader = Reader(settings.format, settings.policy, SpecialTexts(), scoring=settings.scoring)
     met: Counter[str] = Counter()
-    stops = Stops(settings.policy)
+    stops, drops = Stops(settings.policy), Drops()
     rows = conversations = seen_once = 0.0
     tokens: list[int] = []
     exact = True
@@ -63,7 +63,7 @@ def look(settings: DataSettings) -> Outlook:
     deadline = time.monotonic() + _SECONDS
     for number, source in enumerate(settings.sources):
         share = (deadline - time.monotonic()) / (len(settings.sources) - number)
-        source_look = _Look(source, share, reader, met, hashes, stops, preferences)
+        source_look = _Look(source, share, reader, met, hashes, stops, drops, preferences)
         rows, conversations, seen_once = (
             rows + source_look.rows,
             conversations + source_look.conversations,
@@ -74,7 +74,7 @@ def look(settings: DataSettings) -> Outlook:
     if error := stops.error(total_rows=round(rows) if exact else 0):
         raise error
     if exact and not conversations:
-        raise nothing_left(round(rows), met, {})
+        raise drops.nothing_left()
     return Outlook(
         round(rows),
         round(conversations),
@@ -122,6 +122,7 @@ class _Look:
         met: Counter[str],
         hashes: set[bytes] | None,
         stops: Stops,
+        drops: Drops,
         preferences: Figures,
     ) -> None:
         self.rows = self.conversations = 0.0
@@ -142,6 +143,7 @@ class _Look:
             stops.add(row.file, row.row, row.reasons, row.detail)
             preferences.equal += row.reasons == ("rejected",)
             if row.messages is None:
+                drops.add(row.reasons, row.detail)
                 continue
             if hashes is not None:
                 digest = exact_digest(row.spoken, row.tools)
@@ -173,8 +175,8 @@ class _Look:
         preferences.add_pair(better, worse)
 
     def _enough(self) -> bool:
-        """Whether to be content with what was read of rows that follow each other, of which none is
-        given before."""
+        """Whether to stop reading rows that follow each other, which are all read before the first
+        is given."""
         return self._done > 0 and time.monotonic() > self._until
 
     def _progress(self, read: int) -> None:

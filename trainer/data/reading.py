@@ -17,6 +17,7 @@ from trainer.data.files import RawRow, read_rows
 from trainer.data.formats import Format, Mapping, recognise
 from trainer.data.formats_layouts import HINT
 from trainer.data.formats_turns import Converted, Message, RowProblem
+from trainer.data.ledger import NO_ROWS
 from trainer.data.policies import Policies, Rejected, SpecialTexts, settle
 from trainer.data.preferences import Judged, PreferenceRows, Sides, compared, judged
 from trainer.data.proposals import Proposal, propose
@@ -46,7 +47,7 @@ class Row(NamedTuple):
 
     @property
     def spoken(self) -> list[Message]:
-        """What tells it from others: pairs also differ by what is rejected."""
+        """What distinguishes it from others: pairs also differ by what is rejected."""
         messages = self.messages or []
         if self.judged is None or self.judged.rejected is None:
             return messages
@@ -123,7 +124,8 @@ class Reader:
 
     def _settled(self, row: RawRow) -> Row:
         if row.value is None:
-            return Row(row.file, row.row, None, None, ("damage",), row.damage or "")
+            codes = ("damage", NO_ROWS) if row.stands_for_file else ("damage",)
+            return Row(row.file, row.row, None, None, codes, row.damage or "")
         try:
             if self._scoring == "turns":
                 converted = self.formats[row.file].convert(row.value)
@@ -190,7 +192,7 @@ class Reader:
 
 
 def _first(rows: Iterator[RawRow]) -> list[RawRow]:
-    """As many rows as the format is told from; more where the first are damaged."""
+    """The rows by which the format is recognised; more if the first are damaged."""
     first: list[RawRow] = []
     undamaged = size = 0
     for row in rows:

@@ -11,11 +11,11 @@ from trainer.plan.learning_rate import LearningRate
 from trainer.plan.memory.predict import Memory
 from trainer.recipe import Recipe, short_value
 
-# Below so many steps at the cautious rate of preferences a model hardly leaves its reference.
-_FEW_STEPS = 10
+# With fewer steps at the cautious rate of preferences a model hardly leaves its reference.
+_ENOUGH_STEPS_OF_PREFERENCES = 10
 # 64 conversations of the built-in model: held-out loss 2.72 after 9 steps of 16, and 0.95 after 36
 # steps of 4 with the same tokens.
-_FEW_STEPS_OF_TURNS = 30
+_ENOUGH_STEPS_OF_TURNS = 30
 # What the process of a run on a CPU takes beside its tensors, measured with the built-in model
 # (bench/RESULTS.md): libraries and compiled products, and the blocks that the allocator keeps
 # between those of a step.
@@ -32,10 +32,10 @@ def beyond_positions(
     if positions is None or longest <= positions:
         return ""
     beyond = sum(count > positions for count in tokens)
-    counted = f"{'' if exact else 'the first '}{len(tokens):,} conversations"
+    conversations = f"{'' if exact else 'the first '}{len(tokens):,} conversations"
     verb = "is" if beyond == 1 else "are"
     longer = (
-        f", and about {beyond:,} of {counted} {verb} longer than that by their text"
+        f", and about {beyond:,} of {conversations} {verb} longer than that by their text"
         if beyond
         else ""
     )
@@ -47,11 +47,13 @@ def beyond_positions(
     )
 
 
-def few_steps(recipe: Recipe, rate: LearningRate, steps: int) -> str:
-    """Where the data is so little that the run would end about where it began."""
+def few_steps(recipe: Recipe, rate: LearningRate, steps_of: Callable[[int], int]) -> str:
+    """The warning that the steps are too few for the model to change much; "" if they are not.
+    `steps_of` has the run's steps for a global batch, 0 if they are unknown."""
     if recipe.objective.scoring == "turns":
-        return _few_steps_of_turns(recipe, steps)
-    if not rate.reason or not 0 < steps < _FEW_STEPS:
+        return _few_steps_of_turns(recipe.train.global_batch, steps_of)
+    steps = steps_of(recipe.train.global_batch)
+    if not rate.reason or not 0 < steps < _ENOUGH_STEPS_OF_PREFERENCES:
         return ""
     number = counted(steps, "step")
     return (
@@ -61,16 +63,20 @@ def few_steps(recipe: Recipe, rate: LearningRate, steps: int) -> str:
     )
 
 
-def _few_steps_of_turns(recipe: Recipe, steps: int) -> str:
-    batch = recipe.train.global_batch
-    largest_batch = batch * steps // _FEW_STEPS_OF_TURNS
-    smaller_batch = 1 << max(0, largest_batch.bit_length() - 1)  # a power of two
-    if not 0 < steps < _FEW_STEPS_OF_TURNS or smaller_batch >= batch:
+def _few_steps_of_turns(batch: int, steps_of: Callable[[int], int]) -> str:
+    steps = steps_of(batch)
+    if not 0 < steps < _ENOUGH_STEPS_OF_TURNS:
+        return ""
+    powers_of_two = (1 << exponent for exponent in reversed(range((batch - 1).bit_length())))
+    smaller_batch = next(
+        (size for size in powers_of_two if steps_of(size) >= _ENOUGH_STEPS_OF_TURNS), 1
+    )
+    if steps_of(smaller_batch) <= steps:
         return ""
     return (
-        f"Only {counted(steps, 'step')}: from so few the model may learn little. Smaller steps make"
-        f" more of the same data: train.global_batch = {smaller_batch} (now {batch}) makes"
-        f" about {steps * batch // smaller_batch}."
+        f"Only {counted(steps, 'step')}: the model may learn little. A smaller batch makes more"
+        f" steps from the same data: train.global_batch = {smaller_batch} (now {batch}) makes"
+        f" about {steps_of(smaller_batch)}."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -218,11 +219,8 @@ def make_plan(recipe: Recipe) -> Plan:
     memory, tokens = decided.memory(compute)
     rate = learning_rate(recipe, None if decided.shape is None else decided.shape.parameters)
     positions = ModelFolder(directory).context_length
-    steps = (
-        step_count(trained, recipe.train.global_batch, recipe.train.epochs)
-        if data.conversations
-        else 0
-    )
+    steps_of = partial(_steps, recipe, data, trained)
+    steps = steps_of(recipe.train.global_batch)
     per_epoch = step_count(trained, recipe.train.global_batch, 1.0)
     evaluation = outlook(
         recipe,
@@ -256,7 +254,7 @@ def make_plan(recipe: Recipe) -> Plan:
             *objectives.reasons(recipe),
             *decided.reasons,
         ],
-        warnings=_warnings(recipe, positions, data, decided, compute, rate, steps, directory),
+        warnings=_warnings(recipe, positions, data, decided, compute, rate, steps_of, directory),
         choices=decided.candidates,
         trials=None if repaired else _worth_trying(decided, steps),
         memory={} if memory is None else memory.parts(),
@@ -296,6 +294,12 @@ def _worth_trying(decided: _Decided, steps: int) -> Trials | None:
     return None if trials.is_too_short(steps, share_of_step) else planned
 
 
+def _steps(recipe: Recipe, data: Outlook, trained: int, global_batch: int) -> int:
+    """With this batch; 0 if nothing is known of the data, which is on the hub."""
+    is_known = data.conversations > 0
+    return step_count(trained, global_batch, recipe.train.epochs) if is_known else 0
+
+
 def _warnings(
     recipe: Recipe,
     positions: int | None,
@@ -303,14 +307,14 @@ def _warnings(
     decided: _Decided,
     compute: Compute,
     rate: LearningRate,
-    steps: int,
+    steps_of: Callable[[int], int],
     directory: Path,
 ) -> list[str]:
     warnings = [
         rate.warning,
         limits.beyond_positions(recipe, positions, data.tokens, exact=data.exact),
         *guard_rails.warnings(data.preferences, recipe.objective.scoring),
-        limits.few_steps(recipe, rate, steps),
+        limits.few_steps(recipe, rate, steps_of),
         *teacher.warnings(recipe, directory, max(data.tokens, default=0)),
     ]
     if not decided.card:

@@ -130,7 +130,7 @@ class ChatScreen(LuthierScreen):
         self.show_sides()
 
     def show_sides(self) -> None:
-        """Everything anew: the session, or who can be asked, has changed."""
+        """Draw everything again: the session, or who can be asked, has changed."""
         self.set_looks()
         self.sides.show()
         parts = [self.replaying.progress, settings_line(self.session.settings)]
@@ -148,7 +148,7 @@ class ChatScreen(LuthierScreen):
         return LENS if self.marking.is_lens else None
 
     def set_looks(self) -> None:
-        """How each pane's answers are to be drawn now; drawn anew where that has changed."""
+        """Set how each pane draws its answers, and draw those again whose look has changed."""
         for position, conversation in enumerate(self.session.panes):
             transcript = self.sides.all_panes[position].transcript
             look = replace(
@@ -208,7 +208,7 @@ class ChatScreen(LuthierScreen):
             self.call_after_refresh(self._perform, action)
 
     async def _perform(self, action: Action) -> None:
-        """Do what was asked for in the prompt, which has the focus again then."""
+        """Run a command of the prompt, which then has the focus again."""
         await self.app.perform(action)
         if self.is_current and self.sides.display:
             self.prompt.focus()

@@ -9,8 +9,8 @@ from workshop.chat.session import ChatSession
 
 
 class Versions:
-    """The chosen turn and its answers in the active pane: others in their place, a person's own
-    words, and having all panes go on from one."""
+    """The chosen turn and its answers in the active pane: their other versions, a person's
+    correction, and continuing all panes from one of them."""
 
     def __init__(self, session: ChatSession, view: ChatView) -> None:
         self._session = session
@@ -89,7 +89,7 @@ class Versions:
         self._view.open_dialog(CorrectModal(name, answer.turn.prompt, answer.text), corrected)
 
     def continue_all(self) -> None:
-        """Every pane goes on from the active pane's last answer."""
+        """Continue every pane from the active pane's last answer."""
         pane = self._view.sides.conversation
         assert pane.last is not None  # offered only then
         self._session.continue_from(pane.last)

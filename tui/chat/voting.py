@@ -55,7 +55,8 @@ class Voting:
         if session.chat.blind and not session.empty:
             session.show_names()
             self._view.notify(
-                f"{self._names()}. Votes in this chat are no longer blind; a new one (n) is.",
+                f"{self._names()}. Votes in this chat are no longer blind. A new chat (n) is blind"
+                " again.",
                 timeout=8,
             )
         elif session.blind_mode:

@@ -36,15 +36,19 @@ _MEGABYTE = 1_000_000
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Anything but loopback lets other machines in.",
+    help="The address to listen on. Anything but loopback lets other machines in.",
 )
-@click.option("--port", type=click.IntRange(1, 65535), help="Default: the last one, or a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="The port. Default: the last one used, or a free one.",
+)
 @click.option(
     "--alias",
     "aliases",
     multiple=True,
     metavar="NAME=MODEL",
-    help="A name that programs have for a model of this home; may be given several times.",
+    help="A name that programs use for a model of this home. Repeat the option for several.",
 )
 @click.option(
     "--largest-file",
@@ -52,15 +56,15 @@ _MEGABYTE = 1_000_000
     default=LARGEST_FILE // _MEGABYTE,
     show_default=True,
     metavar="MB",
-    help="Megabytes that an uploaded file may have.",
+    help="The largest file that programs may upload, in megabytes.",
 )
 @click.option(
     "--no-start",
     is_flag=True,
-    help="Chat with what is served already; start no server for a model that nobody serves.",
+    help="Chat only with models that are served already: never start a server.",
 )
 @click.option(
-    "--allow-remote", is_flag=True, help="Needed for a --host that other machines can reach."
+    "--allow-remote", is_flag=True, help="Required for a --host that other machines can reach."
 )
 @json_option
 @click.pass_context
@@ -74,8 +78,8 @@ def api(
     allow_remote: bool,
     as_json: bool,
 ) -> None:
-    """Start the fine-tuning API: programs that fine-tune and chat through OpenAI's client do so
-    here, with another base URL and key.
+    """Start the fine-tuning API. Programs that fine-tune and chat through OpenAI's client use it
+    with another base URL and key.
 
     It runs as a job that survives this terminal. The client key reads and chats; uploading,
     training and cancelling need the control key.
@@ -87,7 +91,7 @@ def api(
             "Not for this machine alone",
             f"{host} can be reached from other machines, without TLS; whoever has the control key"
             " can train there, and read what was uploaded.",
-            "Add --allow-remote if that is meant. The keys stay necessary.",
+            "Add --allow-remote if you want that. The keys are still required.",
         )
     if not is_loopback(host):
         say_warning(f"Listening on {host}: other machines can reach the API, without TLS.")
@@ -105,7 +109,7 @@ def api(
 @api.command(epilog=examples("luthier api status"))
 @json_option
 def status(as_json: bool) -> None:
-    """Where the API answers, and whether it does."""
+    """Show whether the API is running, with its address and its keys."""
     living = living_api()
     if as_json:
         print_json(None if living is None else _as_json(living))

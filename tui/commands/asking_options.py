@@ -29,7 +29,7 @@ _OPTIONS = (
         type=click.IntRange(1, 256),
         default=8,
         show_default=True,
-        help="The most requests at a time.",
+        help="Maximum requests at the same time.",
     ),
     click.option(
         "--tries",
@@ -45,13 +45,27 @@ _OPTIONS = (
         show_default=True,
         help="Seconds to wait for an answer.",
     ),
-    click.option("--per-minute", type=click.IntRange(1), help="The most requests a minute."),
-    click.option("--max-cost", type=click.FloatRange(0), help="Stop before it costs more."),
-    click.option("--price-in", type=click.FloatRange(0), default=0.0, help="For a million tokens."),
+    click.option("--per-minute", type=click.IntRange(1), help="Maximum requests per minute."),
     click.option(
-        "--price-out", type=click.FloatRange(0), default=0.0, help="For a million tokens."
+        "--max-cost", type=click.FloatRange(0), help="Stop before the requests cost more than this."
     ),
-    click.option("--max-tokens-total", type=click.IntRange(1), help="Stop before it takes more."),
+    click.option(
+        "--price-in",
+        type=click.FloatRange(0),
+        default=0.0,
+        help="What a million tokens of a prompt cost.",
+    ),
+    click.option(
+        "--price-out",
+        type=click.FloatRange(0),
+        default=0.0,
+        help="What a million tokens of an answer cost.",
+    ),
+    click.option(
+        "--max-tokens-total",
+        type=click.IntRange(1),
+        help="Stop before the requests take more tokens than this.",
+    ),
 )
 
 
@@ -73,7 +87,7 @@ def asking_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         if max_cost is not None and not (price_in or price_out):
             raise click.UsageError(
-                "--max-cost needs --price-in and --price-out, for a million tokens."
+                "--max-cost needs --price-in and --price-out, the prices of a million tokens."
             )
         ceiling = Ceiling(price_in, price_out, max_cost, max_tokens_total)
         limits = AskingLimits(at_once, tries, timeout, per_minute, ceiling)

@@ -52,12 +52,14 @@ from workshop.number_format import age, duration
     help="Certify what is shipped of the run: a GGUF file, a model's folder, or a running server.",
 )
 @click.option("--model", default="", metavar="NAME", help="With a server: the model to ask.")
-@click.option("--key-env", default="", metavar="NAME", help="With a server: its key's variable.")
+@click.option(
+    "--key-env", default="", metavar="NAME", help="With a server: the variable that holds its key."
+)
 @click.option(
     "--key-file",
     default="",
     type=click.Path(dir_okay=False),
-    help="With a server: the file that has its key.",
+    help="With a server: the file that holds its key.",
 )
 @click.option("--show", is_flag=True, help="Show the existing certificate; measure nothing.")
 @json_option
@@ -84,7 +86,7 @@ def certify(
     if model or key_env or key_file:
         raise LuthierError(
             "Nothing to ask",
-            "--model, --key-env and --key-file are of a server.",
+            "--model, --key-env and --key-file are for a server.",
             "Name the server: --shipped http://localhost:8000/v1",
         )
     job = find(run, "run")

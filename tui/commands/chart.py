@@ -81,7 +81,7 @@ def chart(
 
 
 def read_tracks(runs: tuple[str, ...]) -> list[Track]:
-    """The runs with everything that was told of them."""
+    """The runs with all their events."""
     if len(runs) > MOST_RUNS:
         raise LuthierError(
             "Too many runs",

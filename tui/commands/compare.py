@@ -71,7 +71,7 @@ from workshop.comparison.compare import compare as do_compare
     "--by",
     multiple=True,
     metavar="COLUMN",
-    help="Also slice the prompts by this column of their file (several times for several).",
+    help="Also slice the prompts by this column of their file. Repeat the option for several.",
 )
 @click.option(
     "--noise",
@@ -147,7 +147,7 @@ def compare(
 
 
 def count_entries(title: str, total: int, work: Callable[[Callable[[Entry], None]], Any]) -> None:
-    """Do something that tells of each part that is done."""
+    """Do work that reports each part that is done."""
     if not total:
         return
     with bar() as progress:

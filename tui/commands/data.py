@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -268,6 +268,22 @@ def _write_samples(inspection: Inspection, target: Path) -> int:
 # What is printed
 
 
+def leaks_text(leaks: Mapping[str, int]) -> str:
+    """What became of conversations that nearly equal another one: the choice of those that are held
+    out passes over them, or, as the recipe may want it, only counts them."""
+    parts = []
+    if moved := leaks.get("moved", 0):
+        verb, equals = ("is", "it nearly equals") if moved == 1 else ("are", "they nearly equal")
+        parts.append(
+            f"{counted(moved, 'conversation')} {verb} trained instead of held out, because {equals}"
+            " another one."
+        )
+    if reported := leaks.get("reported", 0):
+        verb = "equals" if reported == 1 else "equal"
+        parts.append(f"{counted(reported, 'held-out conversation')} nearly {verb} another one.")
+    return " ".join(parts)
+
+
 def show_summary(summary: Summary) -> None:
     for reading in summary.formats:
         out.print(Text.assemble(("format  ", "dim"), (reading.name, "bold"), "  ", reading.reason))
@@ -321,16 +337,8 @@ def show_summary(summary: Summary) -> None:
             f"{counted(summary.train, 'sample')} to train, {summary.heldout:,} held out; {trained}."
         )
     )
-    if any(summary.leaks.values()):
-        moved, reported = summary.leaks["moved"], summary.leaks["reported"]
-        out.print(
-            Text(
-                f"{counted(moved, 'conversation')} had to be trained, not held out: nearly the same"
-                " text is trained too."
-                + f" {reported:,} like that are held out all the same."
-                * (reported > 0)
-            )
-        )
+    if leaks := leaks_text(summary.leaks):
+        out.print(Text(leaks))
     lengths = summary.lengths
     if lengths.counts:
         out.print(

@@ -204,7 +204,7 @@ def _show(
     talk.print()
     for command, purpose in (
         (f"luthier serve {run.short_id}", "serve base and tuned again; then: luthier chat"),
-        ("luthier", "the app, in which `a` on the run opens a chat with both"),
+        ("luthier", "open the app: a on the run chats with both"),
         (f"luthier certify {run.short_id}", "prove that the served model is the trained one"),
     ):
         talk.print(styled("$command [dim]$purpose[/]", command=f"{command:<30}", purpose=purpose))

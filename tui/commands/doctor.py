@@ -41,8 +41,8 @@ from workshop.doctor import Finding, Fix, examine
     "with_fixes",
     is_flag=True,
     help=(
-        "Show the command that helps for each line that is not fine. What is safe and within"
-        " Luthier's home, Luthier does itself, after asking."
+        "For each line that is not fine, show the command that helps. Luthier itself does what is"
+        " safe and within its home, after asking."
     ),
 )
 @click.option("--yes", is_flag=True, help="With --fix: do not ask.")
@@ -54,11 +54,11 @@ def doctor(with_fixes: bool, yes: bool, as_json: bool) -> None:
         raise click.UsageError("--yes goes with --fix.")
     done: list[Finding] = []
     # drawn on a terminal only
-    with talk.status("checking; the libraries' first import takes longest") as spinner:
+    with talk.status("Checking. Importing the libraries takes longest.") as spinner:
         for finding in itertools.chain(examine(), [Finding(_trackers(installed()))]):
             done.append(finding)
             if not as_json:
-                spinner.stop()  # on stderr, it would not make room for a line on stdout
+                spinner.stop()  # it is on stderr, so that a line on stdout would run into it
                 _print(finding.check)
                 spinner.start()
     missing = [finding.check.name for finding in done if finding.check.ok is False]

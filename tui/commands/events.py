@@ -25,7 +25,8 @@ def event_line(event: Event) -> str:
 
 
 def _is_of_run(event: Event) -> bool:
-    """Whether this is the result of a run, as far as its figures can be read."""
+    """Whether this is the result of a run, with figures that can be read. Results have no schema:
+    other jobs end with other fields."""
     figures = [event.get(name, 0.0) for name in ("eval_loss", "loss")]
     figures += [event.get(name) for name in ("steps", "seconds")]
     return event["kind"] == "result" and all(

@@ -32,20 +32,27 @@ _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
     required=True,
     help="The data file to write; its ledger goes beside it.",
 )
-@click.option("--model", default="", help="Only what this model answered.")
-@click.option("--since", type=click.DateTime(_TIMES), help="Only from then on, in local time.")
-@click.option("--until", type=click.DateTime(_TIMES), help="Only before then.")
-@click.option("--min-length", type=click.IntRange(0), help="Characters of an answer, at least.")
-@click.option("--max-length", type=click.IntRange(0), help="Characters of an answer, at most.")
+@click.option("--model", default="", help="Keep only the answers of this model.")
 @click.option(
-    "--duplicates", type=click.Choice(["drop", "keep"]), default="drop", show_default=True
+    "--since", type=click.DateTime(_TIMES), help="Keep only answers from this time on (local time)."
+)
+@click.option("--until", type=click.DateTime(_TIMES), help="Keep only answers before this time.")
+@click.option("--min-length", type=click.IntRange(0), help="Drop answers of fewer characters.")
+@click.option("--max-length", type=click.IntRange(0), help="Drop answers of more characters.")
+@click.option(
+    "--duplicates",
+    type=click.Choice(["drop", "keep"]),
+    default="drop",
+    show_default=True,
+    help="What to do with an exchange that equals an earlier one.",
 )
 @click.option(
     "--private",
     type=click.Choice(["mask", "drop", "keep"]),
     default="mask",
     show_default=True,
-    help="Mail addresses, telephone numbers, cards, accounts, IP addresses and keys.",
+    help="What to do with mail addresses, telephone numbers, cards, accounts, IP addresses and"
+    " keys.",
 )
 @json_option
 def from_server(
@@ -61,7 +68,8 @@ def from_server(
     as_json: bool,
 ) -> None:
     """Turn what a server has answered into a data file. It must have been started with
-    --log-content. SERVER is its id or name (default: the one that runs).
+    --log-content. SERVER is its id or name (default: the
+    running one).
 
     Every line of the log ends in one state, with a reason, in the ledger beside the file.
     """
@@ -82,12 +90,14 @@ def from_server(
     if not data.rows:
         why = ", ".join(f"{count:,} {describe(code)}" for code, count in reasons.items())
         hint = (
-            "`luthier serve ... --log-content` writes down what is said from then on."
+            "`luthier serve ... --log-content` logs the texts from then on."
             if "no_content" in reasons or not logs
-            else "Other filters may leave more."
+            else "Try other filters."
         )
         raise LuthierError(
-            "Nothing to keep", f"The log of {job.id} has no exchange: {why or 'it is empty'}.", hint
+            "Nothing to keep",
+            f"The log of {job.id} has nothing to keep: {why or 'it is empty'}.",
+            hint,
         )
     ledger = logged_data.write(data, target)
     if as_json:

@@ -55,7 +55,8 @@ from workshop.regression.result import Result
     "bounds",
     multiple=True,
     metavar="PROBES=POINTS",
-    help="How many points fewer items of a probe family may pass; comes before the recipe's bound.",
+    help="By how many points the share of passed items of a probe family may fall. Overrides the"
+    " recipe's bound.",
 )
 @click.option(
     "--probes",
@@ -68,16 +69,16 @@ from workshop.regression.result import Result
     "--only",
     multiple=True,
     metavar="PROBES",
-    help="Ask only this probe family (and the plain text), such as facts; may be repeated.",
+    help="Ask only this probe family (and the plain text), such as facts. Repeat it for several.",
 )
 @click.option(
     "--against",
     default="",
     metavar="RUN",
     type=Name("run"),
-    help="Another run of the same base takes the base's place, such as the one it started from.",
+    help="Compare with this run of the same base, such as the one it started from, not the base.",
 )
-@click.option("--limit", type=click.IntRange(1), help="Only the first N probes of each file.")
+@click.option("--limit", type=click.IntRange(1), help="Ask only the first N probes of each file.")
 @click.option(
     "--lm-eval",
     "samples",

@@ -40,7 +40,9 @@ from workshop.making.recipe import METHODS, copy, load
     metavar="NAME|FOLDER",
     help=f"How conversations are made: {', '.join(METHODS)}, or a folder of your own.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Default: made-FILE-RECIPE.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The folder to write. Default: made-FILE-RECIPE."
+)
 @click.option(
     "--at",
     "address",
@@ -50,7 +52,9 @@ from workshop.making.recipe import METHODS, copy, load
     " own server.",
 )
 @click.option("--model", default="", help="The model to ask. Default: the server's base model.")
-@click.option("--key-env", default="", metavar="VARIABLE", help="The variable that holds the key.")
+@click.option(
+    "--key-env", default="", metavar="VARIABLE", help="The environment variable that holds the key."
+)
 @click.option("--key-file", default="", metavar="FILE", help="The file that holds the key.")
 @click.option(
     "--speaker",
@@ -59,7 +63,9 @@ from workshop.making.recipe import METHODS, copy, load
     metavar="NAME=ROLE",
     help="With dialogue: what a speaker becomes, assistant, user or drop.",
 )
-@click.option("--limit", type=click.IntRange(1), help="Only the first so many passages, for a try.")
+@click.option(
+    "--limit", type=click.IntRange(1), help="Use only the first N passages, to try it out."
+)
 @asking_options
 @click.option("--plan", "only_plan", is_flag=True, help="Show passages and speakers; ask nobody.")
 @click.option("--copy", "copied", metavar="FOLDER", help="Copy the recipe to edit it.")

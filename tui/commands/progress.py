@@ -31,8 +31,8 @@ _TICK_SECONDS = 0.2
 
 
 class JobMeter:
-    """How far a job is, from its events. A run counts its steps and evaluations, as its screen
-    does; any other job what its phase counts, or how long that usually takes."""
+    """How far a job is, by its events. A run is measured by its steps and evaluations, as on its
+    screen; another job by what its phase counts, or by how long the phase usually takes."""
 
     def __init__(self) -> None:
         self.phase = "waiting"
@@ -82,14 +82,14 @@ class JobMeter:
         return elapsed / (elapsed + left)
 
     def _counts_steps(self) -> bool:
-        """Whether steps say how far it is: always in a run, whose phases are parts of it; else
-        once a step has followed the last phase."""
+        """Whether steps say how far the job is: always in a run, whose phases are short; in another
+        job if the newest step came after the newest phase."""
         last_step, phase = self._record.last_step_at, self._last_phase
         has_stepped = last_step is not None and (phase is None or last_step >= phase.t)
         return self._record.plan is not None or has_stepped
 
     def _count(self) -> tuple[float, float]:
-        """How much is done, and of how much; 0 of 0 if nobody counts."""
+        """How much is done, and of how much; 0 of 0 if the job does not count."""
         if self._counts_steps():
             return self._record.step, self._record.total
         phase = self._last_phase
@@ -97,7 +97,7 @@ class JobMeter:
 
 
 class _Share(TaskProgressColumn):
-    """Nothing, and no 0 %, while the share is unknown."""
+    """Empty while the share is unknown: 0 % would be a claim."""
 
     def render(self, task: Task) -> Text:
         return Text() if task.total is None else super().render(task)

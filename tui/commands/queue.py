@@ -68,7 +68,7 @@ def edit(job_id: str, source: Path | None) -> None:
                 replace_recipe(job, path)
                 break
             except LuthierError as error:
-                if not sys.stdin.isatty() or error.title == "Not in the queue":
+                if not sys.stdin.isatty() or isinstance(error, queue.NotWaiting):
                     raise
                 say_failure(error.title, error.message, error.hint)
                 confirm("Edit again? Otherwise the recipe stays as it was.", default=True)

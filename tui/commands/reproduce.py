@@ -37,7 +37,7 @@ from workshop.reproduction.result import Reproduction
     multiple=True,
     type=Name("data file"),
     metavar="FILE",
-    help="The training data, which an export only names by its hash (several times for several).",
+    help="The training data, which an export only names by its hash. Repeat it for several.",
 )
 @click.option(
     "--model",

@@ -58,12 +58,14 @@ from workshop.rescue.questions import Question, file_hash, read_questions
     type=Name("endpoint"),
     help="The endpoint: as `luthier endpoints` names it, or its address.",
 )
-@click.option("--key-env", default="", metavar="VARIABLE", help="The variable that holds the key.")
+@click.option(
+    "--key-env", default="", metavar="VARIABLE", help="The environment variable that holds the key."
+)
 @click.option("--key-file", default="", metavar="FILE", help="The file that holds the key.")
 @click.option(
     "--prompts",
     type=click.Path(path_type=Path),
-    help="Ask what is in it: conversations (JSON Lines), or a text with a prompt a line.",
+    help="A file of conversations (JSON Lines), or a text file with one prompt per line.",
 )
 @click.option(
     "--data",
@@ -72,18 +74,21 @@ from workshop.rescue.questions import Question, file_hash, read_questions
     help="Ask the held-out part of this training file (or recipe), split as training splits it.",
 )
 @click.option(
-    "--all", "every_part", is_flag=True, help="With --data: ask all of it, not this part alone."
+    "--all",
+    "every_part",
+    is_flag=True,
+    help="With --data: ask all of it, not only the held-out part.",
 )
-@click.option("--limit", type=click.IntRange(1), help="Only the first so many questions.")
+@click.option("--limit", type=click.IntRange(1), help="Ask only the first N questions.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Where the answers go. Default: rescue-MODEL."
 )
 @click.option("--temperature", type=click.FloatRange(0, 2), default=0.0, show_default=True)
 @click.option("--top-p", type=click.FloatRange(0, 1), help="Default: the endpoint's.")
 @click.option("--max-tokens", type=click.IntRange(1), default=1024, show_default=True)
-@click.option("--seed", type=int, help="Default: none is sent.")
+@click.option("--seed", type=int, help="The seed to send. Default: none.")
 @click.option(
-    "--endpoint-sampling", is_flag=True, help="Send no temperature: some models take none."
+    "--endpoint-sampling", is_flag=True, help="Send no temperature: some models accept none."
 )
 @asking_options
 @click.option(
@@ -193,7 +198,7 @@ def _questions(
 ) -> list[Question]:
     if not file.exists():
         raise LuthierError(
-            "No such file", f"{file} is not there.", f"{did_you_mean_file(file)}Check the path."
+            "No such file", f"{file} does not exist.", f"{did_you_mean_file(file)}Check the path."
         )
     if not is_data:
         return read_questions([file], limit)

@@ -295,7 +295,7 @@ def stop(job_id: str | None, now: bool) -> None:
 
 
 def follow_start(job: Job, title: str, is_reached: Callable[[State], bool]) -> None:
-    """Show the start's phases. Interrupted, the start goes on."""
+    """Show the phases of the start. The server keeps starting if this is interrupted."""
     try:
         follow_job(job, title, is_reached)
     except KeyboardInterrupt:

@@ -240,8 +240,8 @@ def _asked_again(run: str, model: str | None) -> tuple[Recipe, bool]:
 
 
 def _start(asked: Recipe | Sweep, source: str | None) -> tuple[str | None, list[Job]]:
-    """The sweep's id, if it is one, and the runs. `source`: the data that is trained with the
-    defaults, which are told."""
+    """The sweep's id, if it is one, and the runs. `source` is data to train on with the defaults,
+    which are printed."""
     if isinstance(asked, Sweep):
         return start_sweep(asked)
     if source is None:
@@ -376,7 +376,7 @@ def _follow(job: Job) -> None:
     talk.print(f"  {outcome_text(result)}; serve it: luthier serve {job.short_id}")
     if any(order["kind"] == "certify" for order in job.spec.then):
         say_aside(
-            "  Its certificate is next, by itself. In a few minutes: luthier certify"
+            "  Luthier now certifies it. In a few minutes, read the certificate: luthier certify"
             f" {job.short_id} --show"
         )
 

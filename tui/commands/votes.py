@@ -75,7 +75,7 @@ def export(pairs: Path | None, corrected: Path | None, blind_only: bool, as_json
     exported = exporting.collect(with_named=not blind_only)
     if pairs is None and corrected is None:
         write_json(exporting.to_jsonl(exported.pairs))
-    wanted = [
+    outputs = [
         (path, rows, source)
         for path, rows, source in (
             (pairs, exported.pairs, "votes"),
@@ -83,14 +83,14 @@ def export(pairs: Path | None, corrected: Path | None, blind_only: bool, as_json
         )
         if path is not None
     ]
-    if wanted and not any(rows for _, rows, _ in wanted):
-        sources = " and no ".join(source for _, _, source in wanted)
+    if outputs and not any(rows for _, rows, _ in outputs):
+        sources = " and no ".join(source for _, _, source in outputs)
         raise LuthierError(
             "Nothing to export",
             f"There are no {sources} yet.{exported.left_out_note if pairs else ''}",
             "On the Chat screen, f2 votes and w corrects an answer.",
         )
-    for path, rows, source in wanted:
+    for path, rows, source in outputs:
         if rows:
             write_new(path.absolute(), exporting.to_jsonl(rows))
         else:

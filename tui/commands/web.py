@@ -28,9 +28,14 @@ _MEMORY = "web-port"
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Anything but loopback lets other machines in, over a connection that is not encrypted.",
+    help="The address to listen on. Anything but loopback lets other machines in, over a"
+    " connection that is not encrypted.",
 )
-@click.option("--port", type=click.IntRange(1, 65535), help="Default: the last one, or a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="The port. Default: the last one used, or a free one.",
+)
 @json_option
 def web(host: str, port: int | None, as_json: bool) -> None:
     """Serve the app to a browser, on this machine only. Prints the address once; it carries a

@@ -64,7 +64,7 @@ REPORT: list[Action] = [
     Action(
         "report.differences",
         "differences",
-        "Mark the words of each answer that the first model's has not, or no longer.",
+        "Mark the words that the first model's answer does not have, or remove the marks.",
         "d",
         footer=True,
     ),
@@ -92,7 +92,7 @@ REPORT: list[Action] = [
     Action(
         "report.copy",
         "copy path",
-        "Copy the path of the report. A comparison's is there as HTML and JSON, too.",
+        "Copy the path of the report. A comparison also has one in HTML and one in JSON.",
         "c",
     ),
 ]

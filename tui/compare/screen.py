@@ -124,8 +124,8 @@ class CompareScreen(LuthierScreen):
 
     @property
     def report(self) -> Report | str | None:
-        """That of the highlighted one: None while there is none, a text where it cannot be
-        read."""
+        """The report of the highlighted comparison: None until it is written, a text if it cannot
+        be read."""
         row = self.row
         return None if row is None else self._reports.get((row.id, row.stamp))
 
@@ -176,7 +176,7 @@ class CompareScreen(LuthierScreen):
 
     def _started(self, job_id: str | None) -> None:
         if job_id is not None:
-            self.notify("It is being asked: the list shows how far it is.")
+            self.notify("The comparison is running: the list shows how far it is.")
             self.app.read_jobs()
 
     def _stop(self) -> None:

@@ -146,7 +146,7 @@ class FormatModal(FormModal):
             if not (name and equals and value):
                 self.field(key).show_error(f"{part!r} is not name=value")
             elif allowed and value not in allowed:
-                self.field(key).show_error(f"{value!r} is none of {', '.join(allowed)}")
+                self.field(key).show_error(f"{value!r} is not one of: {', '.join(allowed)}")
             pairs[name] = value
         return pairs
 

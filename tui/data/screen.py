@@ -172,7 +172,7 @@ class DataScreen(LuthierScreen):
     # What is shown
 
     def show_nothing(self) -> None:
-        """The title, and what stands in the place of the ledger while there is none."""
+        """Show the title, and what takes the place of the ledger while there is none."""
         self.set_class(self.inspection is None, "-without")
         self.query_one("#data-title", SteadyText).update(
             _title(self.job, self.state, self.inspection)

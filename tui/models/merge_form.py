@@ -82,7 +82,7 @@ class MergeModal(ModelForm):
         yield self._choice(
             "replace",
             "if it exists",
-            [("keep it, and stop", False), ("replace it once the new one is whole", True)],
+            [("keep it, and stop", False), ("replace it once the new one is complete", True)],
             False,
         )
         yield Static(id="merge-outlook", classes="hint")

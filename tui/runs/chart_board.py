@@ -133,7 +133,7 @@ class ChartBoard(Vertical):
         )
         self._row.set_class(room > 1, "-room")
         self._keys.set_class(self.figures_panel.size.height > self.figures.size.height + 3, "-room")
-        shown = self.view.span.high if self.cursor is None else self.cursor
+        read_at = self.view.span.high if self.cursor is None else self.cursor
         for number, chart in enumerate(self._small):
             chart.display = number < min(room, len(other_metrics))
             chart.set_class(number == min(room, len(other_metrics)) - 1, "-last")
@@ -144,7 +144,7 @@ class ChartBoard(Vertical):
                 chart.show(
                     small,
                     metric.title,
-                    latest(self.tracks, metric, shown),
+                    latest(self.tracks, metric, read_at),
                     nothing=nothing_drawn(self.tracks, metric),
                 )
 

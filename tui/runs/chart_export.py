@@ -29,8 +29,8 @@ def export(path: Path, tracks: Sequence[Track], metrics: Sequence[Metric], view:
     if ending not in FORMATS:
         raise LuthierError(
             "Unknown kind of file",
-            f"{path.name} ends in none of {', '.join(FORMATS)}.",
-            "The ending says what is written.",
+            f"{path.name} does not end in one of {', '.join(FORMATS)}.",
+            "The ending chooses the format.",
         )
     if not any(track.record.has_points for track in tracks):
         alive = any(track.alive for track in tracks)
@@ -75,8 +75,8 @@ def view_of(tracks: Sequence[Track], logarithmic: bool, window: int) -> View:
 
 
 def table(tracks: Sequence[Track]) -> str:
-    """One line a step of each run, times in unix seconds; a figure that was not told at a step is
-    left empty."""
+    """One line a step of each run, times in unix seconds; a figure that was not measured at a step
+    is left empty."""
     tasks = sorted({key for track in tracks for key in track.record.curves if key not in COLUMNS})
     buffer = io.StringIO()
     writer = csv.writer(buffer)

@@ -35,7 +35,7 @@ def differences_content(comparison: Comparison, tracks: Sequence[Track], width: 
         ]
         lines.append(_row(f"  {row.name}", values, name_width, room))
     if not rows:
-        lines.append(Content.styled("Nothing that was written down differs.", "$foreground-muted"))
+        lines.append(Content.styled("No recorded setting differs.", "$foreground-muted"))
     equal_note = (
         f"{comparison.equal} other settings are the same in all." if comparison.equal else ""
     )

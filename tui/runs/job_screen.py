@@ -194,5 +194,5 @@ class JobScreen(LuthierScreen):
 
 
 def _ended(state: State) -> float | None:
-    """When the job has ended; None while it goes on."""
+    """When the job ended; None while it runs."""
     return state.at if isinstance(state, Done | Stopped | Failed | Lost) else None

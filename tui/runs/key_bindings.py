@@ -96,8 +96,8 @@ RUNS: list[Action] = [
     Action(
         "runs.sort",
         "sort",
-        "Sort the runs by the next column; after the last one they are as they were. A click on a"
-        " column's title does it too.",
+        "Sort the runs by the next column; after the last one they have their usual order. A click"
+        " on a column's title does it too.",
         "S,greater_than_sign",
         call="do('sort', 1)",
     ),
@@ -112,7 +112,7 @@ RUNS: list[Action] = [
     Action(
         "runs.baseline",
         "baseline",
-        "Pin this run as the baseline: every eval loss is shown against its own. Again lets go.",
+        "Pin this run as the baseline: every eval loss is shown against its own. Again unpins it.",
         "b",
         call="do('baseline')",
     ),

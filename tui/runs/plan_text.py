@@ -15,14 +15,17 @@ def data(plan: Plan) -> str:
     if not plan.conversations:
         return "counted by the run"
     about = "" if plan.exact else "about "
-    all_of_them = counted(plan.conversations, samples(plan).removesuffix("s"))
     heldout = f"{plan.heldout:,}" if plan.heldout else "none"
-    return f"{about}{all_of_them}, {heldout} of them held out for evaluation"
+    return f"{about}{_samples(plan, plan.conversations)}, {heldout} of them held out for evaluation"
 
 
-def samples(plan: Plan) -> str:
-    """What it learns from, in the plural."""
-    return {"dpo": "pairs", "orpo": "pairs", "kto": "answers"}.get(plan.objective, "conversations")
+def _sample(plan: Plan) -> str:
+    """What the run learns from, one of it."""
+    return {"dpo": "pair", "orpo": "pair", "kto": "answer"}.get(plan.objective, "conversation")
+
+
+def _samples(plan: Plan, number: int) -> str:
+    return counted(number, _sample(plan))
 
 
 def objective(plan: Plan) -> str:
@@ -31,7 +34,7 @@ def objective(plan: Plan) -> str:
     if plan.objective == "distill":
         parts.append(f"on-policy distillation, the teacher is {plan.teacher}")
     elif plan.objective != "sft":
-        parts.append(f"{plan.objective.upper()} on {samples(plan)}")
+        parts.append(f"{plan.objective.upper()} on {_sample(plan)}s")
     if plan.start_from:
         parts.append(f"starts from {plan.start_from}")
     return ", ".join(parts)
@@ -63,7 +66,7 @@ def settings(plan: Plan) -> str:
 def batch(plan: Plan) -> str:
     compute = plan.compute
     times = f", accumulated {compute.accumulation} times" if compute.accumulation > 1 else ""
-    return f"{plan.global_batch} {samples(plan)} a step ({compute.micro_batch} at a time{times})"
+    return f"{_samples(plan, plan.global_batch)} a step ({compute.micro_batch} at a time{times})"
 
 
 def length(plan: Plan) -> str:
@@ -76,12 +79,12 @@ def length(plan: Plan) -> str:
 def evaluation(plan: Plan) -> str:
     outlook = plan.evaluation
     if not outlook["evaluations"]:
-        return "none" if plan.conversations else "told by the run"
-    times = f"{outlook['evaluations']} times, the first before any training"
+        return "none" if plan.conversations else "decided by the run"
+    times = f"{counted(outlook['evaluations'], 'time')}, the first before any training"
     measured = "KL of answers to" if plan.objective == "distill" else "loss on"
-    loss = f"{measured} {outlook['heldout']:,} {samples(plan)}" if outlook["heldout"] else ""
+    loss = f"{measured} {_samples(plan, outlook['heldout'])}" if outlook["heldout"] else ""
     answers = (
-        f"{outlook['answers']} answers of at most {outlook['answer_tokens']} tokens"
+        f"{counted(outlook['answers'], 'answer')} of at most {outlook['answer_tokens']} tokens"
         if outlook["answers"]
         else ""
     )

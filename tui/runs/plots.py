@@ -21,13 +21,14 @@ from workshop.runs.ticks import exact
 from workshop.runs.track import Track, names
 
 _GAP = "   "
-_SHORTER = (
+_DETAILS = (
     (True, True, True),
     (False, True, True),
     (False, False, True),
     (False, False, False),
 )
-"""Whether a readout has the epoch, smoothed values, and words for what happened."""
+"""Whether a readout has the epoch, smoothed values, and words for what happened: the first row that
+fits is drawn."""
 
 
 def plot_of(
@@ -80,10 +81,10 @@ def plot_of(
 def readout(
     tracks: Sequence[Track], metric: Metric, view: View, step: int | None, width: int = 1000
 ) -> Content:
-    """What is known at a step of the first run, or at the last one that is seen of each. Where it
-    does not fit, epoch and smoothed values are left out, then the words of what happened."""
+    """What is known of the runs at a step, or, without one, at the last step of each that the view
+    shows."""
     at = _last_seen(tracks[0].record, metric, view) if step is None else step
-    for epoch, smoothed, words in _SHORTER:
+    for epoch, smoothed, words in _DETAILS:
         parts = [Content.assemble(("step ", "$foreground-muted"), (f"{at:,}", "bold"))]
         epoch_figure = tracks[0].record.figure("epoch", at)
         if epoch and epoch_figure is not None:
@@ -101,7 +102,7 @@ def readout(
 
 
 def _last_seen(record: RunRecord, metric: Metric, view: View) -> int:
-    """The last step of a run in this stretch."""
+    """The last step of a run that the view shows."""
     curve = record.curves.get(metric.key)
     if record.step <= view.span.high or not curve:
         return record.step
@@ -119,10 +120,10 @@ def _values(record: RunRecord, metric: Metric, window: int, at: int, words: bool
         if window > 1:
             parts.append(_pair("smoothed", metric.exact(curve.smoothed(curve.nearest(at), window))))
         if metric.points and exactly is None:
-            parts.append(_last_told(metric, curve, at))
+            parts.append(_last_value(metric, curve, at))
     evaluations = record.curves.get(EVAL_LOSS.key)
     if metric is LOSS and evaluations and evaluations.steps[0] <= at:
-        parts.append(_last_told(EVAL_LOSS, evaluations, at))
+        parts.append(_last_value(EVAL_LOSS, evaluations, at))
     happened = [
         moment
         for moment in record.moments
@@ -134,10 +135,11 @@ def _values(record: RunRecord, metric: Metric, window: int, at: int, words: bool
 
 
 def _of_each(
-    tracks: Sequence[Track], metric: Metric, view: View, step: int | None, first: int
+    tracks: Sequence[Track], metric: Metric, view: View, step: int | None, named_step: int
 ) -> list[Content]:
-    """Each run's last value up to the step, the smoothed one in brackets. Without a step the last
-    one that is seen of each run, and which that is where it is not `first`."""
+    """Each run's last value up to the step, the smoothed one in brackets. Without a step it is the
+    last one that the view shows, and its step is given unless it is the one that the readout has
+    named already."""
     parts = []
     for track, name in zip(tracks, names(list(tracks)), strict=True):
         curve = track.record.curves.get(metric.key) or Curve()
@@ -147,7 +149,7 @@ def _of_each(
             value = metric.exact(curve.value_before(at))
             if view.window > 1:
                 smoothed = f" ({metric.exact(curve.smoothed(curve.nearest(at), view.window))})"
-            if step is None and at != first:
+            if step is None and at != named_step:
                 where = f" at {at:,}"
         parts.append(
             Content.assemble(
@@ -160,7 +162,7 @@ def _of_each(
     return parts
 
 
-def _last_told(metric: Metric, curve: Curve, at: int) -> Content:
+def _last_value(metric: Metric, curve: Curve, at: int) -> Content:
     value = curve.value_before(at)
     if value is None:
         return Content("")
@@ -177,7 +179,7 @@ def moment_content(moment: Moment) -> Content:
 
 
 def latest(tracks: Sequence[Track], metric: Metric, step: float) -> str:
-    """A small chart's value: the first run's, the last one up to a step."""
+    """The figure beside a small chart: the first run's last value up to a step."""
     curve = tracks[0].record.curves.get(metric.key)
     value = curve.value_before(step) if curve else None
     if value is None:

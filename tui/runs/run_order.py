@@ -1,4 +1,4 @@
-"""How the list of runs is sorted, and the run that it tells others against; both are kept in
+"""How the list of runs is sorted, and the run that all others are compared with; both are kept in
 config.toml."""
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class RunOrder:
         return row is not None and row.kind == "run"
 
     def _pin(self) -> None:
-        """Tell the eval losses of all runs against this one's, or no longer."""
+        """Compare the eval losses of all runs with this one's, or stop comparing them."""
         row = self._screen.row
         if row is None:
             return

@@ -339,7 +339,7 @@ def _were_waiting(count: int) -> Content:
 
 
 def _nothing(text: str | None) -> Content:
-    """What stands where no job is shown: because of the filter `text`, or because there is none."""
+    """What is shown instead of jobs: none matches the filter `text`, or none exists."""
     if text is None:
         keys = {
             "n": "starts a run",

@@ -8,7 +8,7 @@ SETTINGS: list[Action] = [
     Action(
         "settings.change",
         "change",
-        "Another value: a switch turns, everything else asks. It is saved at once.",
+        "Change the value: a switch flips, everything else asks. It is saved at once.",
         "enter",
         footer=True,
     ),

@@ -161,7 +161,7 @@ SETTINGS: list[Setting] = [
         run_order.TURNED,
         "sort the other way round",
         "Runs",
-        "Whether what usually comes first comes last. I does it on Runs.",
+        "Whether Runs lists its rows in reverse. The key I does it there.",
         "switch",
         False,
     ),

@@ -135,7 +135,7 @@ class CertificateModal(Dialog[NextStep]):
         return Content(f"Certificate of {self.proofs.name}{title}")
 
     def _measuring(self, line_id: str) -> list[KeyHint]:
-        """The key that measures a line, if none is at it."""
+        """The key that measures a line, unless a job is doing so already."""
         kind = line_id.partition(" ")[0]
         again = " again" if self._can_open(line_id) else ""
         if kind in self.proofs.being_made:

@@ -1,4 +1,4 @@
-"""Which cells of a line differ from what stands there: only those need to be painted."""
+"""Which cells of a line change: only those need to be painted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def changed_cells(before: Strip, after: Strip, y: int) -> Region | None:
 
 
 def _cells(strip: Strip) -> list[tuple[str, Style | None]] | None:
-    """Each cell's character and style; None where a character takes two cells, or none."""
+    """Each cell's character and style; None if a character takes two cells, or none."""
     cells = [(character, segment.style) for segment in strip for character in segment.text]
     is_plain = strip.text.isascii() or all(
         get_character_cell_size(character) == 1 for character, _ in cells

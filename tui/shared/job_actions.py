@@ -35,11 +35,9 @@ if TYPE_CHECKING:
 def what_stays(job: Job) -> str:
     """What a stop does to a job and leaves of it, in a sentence or two."""
     if job.spec.kind == "server":
-        return "The models that it serves stay on disk; whoever talks to it now is cut off."
+        return "Its models stay on disk. Whoever is talking to it is cut off."
     if job.spec.kind == "api":
-        return (
-            "Runs that programs have started keep running; whoever uploads or chats now is cut off."
-        )
+        return "Runs that programs have started keep running. Uploads and chats are cut off."
     state, events = job.look()
     if isinstance(state, Queued):
         return "It leaves the queue. R queues it again."
@@ -98,8 +96,8 @@ def confirm_removal(screen: LuthierScreen, job: Job, name: str, *, waits: bool =
 
 
 def resume(screen: LuthierScreen, job: Job, force: bool = False) -> None:
-    """Have an interrupted run go on, or any job that was left waiting. If what matters has changed,
-    say what, and offer to insist."""
+    """Resume an interrupted run, or queue any other job again. If something that the run depends on
+    has changed, say what, and offer to resume all the same."""
 
     def go_on() -> JobsChanged | LuthierError:
         from trainer.launch import resume as resume_run
@@ -229,8 +227,8 @@ def _chat(screen: LuthierScreen, run: Job, chapter: Chapter | None) -> None:
 
 
 def certify_export(screen: LuthierScreen, run: Job, again: Chapter | None = None) -> None:
-    """Ask what is shipped of a run, and measure whether it is what was trained; of what a chapter
-    is about, `again`."""
+    """Ask what is shipped of a run, and measure whether it is what was trained. `again` is the
+    chapter to make again."""
 
     def started(job_id: str | None) -> None:
         if job_id is not None:

@@ -150,7 +150,7 @@ class LuthierScreen(Screen[None]):
         return self.is_current and (self.app.screen is self or self.app.screen.is_modal)
 
     def refresh_hints(self) -> None:
-        """Show anew what can be done, if that has changed."""
+        """Show again what can be done, if that has changed."""
         possible = [
             (action.id, self.check_action(*parse(action.action)[1:]))
             for action in key_bindings.actions_of(self.place)

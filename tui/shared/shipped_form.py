@@ -22,13 +22,13 @@ from workshop.job_list import JobRow
 
 _HINT = (
     "Shows whether what you give away is still the model that was trained: a GGUF file, a folder of"
-    " safetensors, or a server's address. The model's name and the key are of a server alone."
+    " safetensors, or a server's address. Only a server needs the model's name and a key."
 )
 
 
 class ShippedForm(FormModal):
-    """Dismissed with the id of the job that measures it. What was certified before is filled in, if
-    it is to be certified `again`, else the newest export of the run."""
+    """Dismissed with the id of the job that measures it. It begins with what `again` is about, to
+    certify that again, or else with the newest export of the run."""
 
     heading: ClassVar[str] = "Certify an export"
     hints: ClassVar[list[KeyHint]] = [
@@ -53,8 +53,8 @@ class ShippedForm(FormModal):
             value=self._shipped,
             placeholder="file.gguf, a folder, or an address",
         )
-        yield Field("model", "model", self._model, "of a server: its name there")
-        yield Field("key", "key", self._key, "of a server: OPENAI_API_KEY, or a file")
+        yield Field("model", "model", self._model, "for a server: its name there")
+        yield Field("key", "key", self._key, "for a server: OPENAI_API_KEY, or a file")
         yield Static(Content(_HINT), classes="hint")
 
     def submit(self) -> None:

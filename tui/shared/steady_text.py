@@ -18,10 +18,10 @@ _NOTHING = Strip.blank(0)
 
 
 class SteadyText(Static):
-    """A Static that may be told the same text again and again."""
+    """A Static that may be given the same text again and again."""
 
     _changed: tuple[Region, ...] = ()
-    """What the next `refresh` has painted; all if it is empty."""
+    """What `update` leaves for the `refresh` that it calls to paint; empty for all."""
 
     def update(self, content: VisualType = "", *, layout: bool = True) -> None:
         if _same(self.content, content):
@@ -37,8 +37,8 @@ class SteadyText(Static):
         return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
     def _differing(self, now: VisualType) -> tuple[Region, ...]:
-        """The cells that this text does not have as they are. A layout that gives it another size
-        has all of it painted."""
+        """The cells that this text changes. If it gets another size, the layout paints all of it
+        anyway."""
         before = self.content
         if not (self.size and isinstance(before, Content) and isinstance(now, Content)):
             return ()
@@ -50,8 +50,8 @@ class SteadyText(Static):
         return Visual.to_strips(self, content, *self.size, self.visual_style)
 
     def _fits_as_before(self, now: VisualType) -> bool:
-        """Whether its size is that of the last text, so that the screen need not be laid out anew:
-        it depends on no text, or this one takes exactly the same cells without wrapping."""
+        """Whether the widget keeps its size, so that the screen need not be laid out again: its
+        style fixes it, or this text takes exactly the cells of the last one without wrapping."""
         if not self.styles.auto_dimensions:
             return True
         before, room = self.content, self.content_size.width
@@ -62,7 +62,7 @@ class SteadyText(Static):
 
 
 def _same(before: VisualType, now: VisualType) -> bool:
-    """Whether two texts look the same: `==` would not tell a colour that has changed."""
+    """Whether two texts look the same: `==` would miss a changed colour."""
     if isinstance(before, Content) and isinstance(now, Content):
         return before.is_same(now)
     return isinstance(before, str) and isinstance(now, str) and before == now

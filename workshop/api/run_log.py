@@ -49,8 +49,8 @@ class Checkpoint:
 
 
 class RunLog:
-    """A run's events, read on from where the last look ended. A resumed run takes steps again: what
-    was measured of them before no longer counts."""
+    """A run's events, each look reading on from the last one's end. A resumed run takes steps
+    again: what was measured of them before no longer counts."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -113,7 +113,7 @@ class RunLog:
                 self._train(event)
 
     def _train(self, event: Known | Event) -> None:
-        """What is told of the training itself; the other events concern Luthier alone."""
+        """The events of the training itself; the others concern Luthier alone."""
         match event:
             case events.Data():
                 self._prepared(event)

@@ -41,7 +41,8 @@ _NO_CREDIT = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 # What says that the provider does not want this one question.
 _FILTERED = frozenset({"content_filter", "content_policy_violation", "invalid_prompt"})
 _TRIES_TO_REACH = 4
-"""Of an endpoint that has never answered: its address is probably wrong, and who gave it waits."""
+"""For an endpoint that has never answered. Its address is probably wrong, and whoever typed it is
+waiting to hear so."""
 _MOST_IN_A_ROW = 8
 """Questions that fail one after the other before the endpoint counts as gone."""
 # How endpoints without structured output refuse a schema.
@@ -171,8 +172,8 @@ class Asker:
                 return
             except LuthierError as error:
                 self._is_reached |= not isinstance(error, Unreachable)
-                is_nowhere = not self._is_reached and attempt + 1 >= _TRIES_TO_REACH
-                if _is_final(error) or is_nowhere:
+                never_answers = not self._is_reached and attempt + 1 >= _TRIES_TO_REACH
+                if _is_final(error) or never_answers:
                     self.outcome.over = self.outcome.over or error
                     return
                 if not _passes(error):
@@ -213,7 +214,7 @@ class Asker:
         return True
 
     async def _keep(self, key: str, **fields: Any) -> None:
-        """Write an entry into the cache, and go on once it is on the disk. Entries that come while
+        """Write an entry into the cache, and return once it is on the disk. Entries that come while
         the disk is busy share its next write."""
         self._journal.write(key, **self._marks, **fields)
         if self._next_flush is None:

@@ -45,7 +45,7 @@ class Order(msgspec.Struct, frozen=True):
     prompts: str
     """The file of questions."""
     limit: int | None = None
-    """Only the first so many questions."""
+    """Only this many questions, from the first one."""
     temperature: float = 0.0
     max_tokens: int = 512
     seed: int = 0
@@ -72,7 +72,7 @@ Lend = Callable[[str, list[NamedAdapter]], AbstractContextManager[Server]]
 
 
 class Count(Protocol):
-    """Does work that tells of each part that is done, and shows how far it is."""
+    """Does work that reports each part that is done, and shows how far it is."""
 
     def __call__(
         self, title: str, total: int, work: Callable[[Callable[[Entry], None]], Awaitable[None]], /
@@ -227,7 +227,7 @@ def _judged(
     ]
     failed = [str(entry["error"]) for entry in failures if entry.get("error") is not None]
     if failed:
-        warn(f"{len(failed)} verdicts failed: {failed[0]}. Asking once more asks for them again.")
+        warn(f"{len(failed)} verdicts failed: {failed[0]}. Comparing again asks for them again.")
     return judging.outcomes(judge, pairs, journal)
 
 

@@ -54,12 +54,12 @@ def drift(run: Run, prompts: Path | None = None, unit: Run | None = None) -> Job
 
 def order_of(job: Job) -> Order:
     """LuthierError if the settings of the job are damaged."""
-    return foreign.convert(dict(job.spec.settings), Order, f"the settings of {job.id}")
+    return foreign.settings_of(job, Order)
 
 
 def drift_again(run: Run, chapter: Chapter) -> Job:
-    """Measure with the prompts and the unit that a chapter was made with; once its job was removed,
-    with none."""
+    """Measure again with the prompts and the unit of a chapter, which its job knows; with none if
+    that job was removed."""
     job = job_behind(chapter)
     if job is None:
         return drift(run)

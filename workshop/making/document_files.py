@@ -24,7 +24,7 @@ def documents_at(names: Iterable[str]) -> list[Path]:
     for name in names:
         path = expanded(name).absolute()
         if not path.exists():
-            raise LuthierError("No such document", f"{path} is not there.", "Check the path.")
+            raise LuthierError("No such document", f"{path} does not exist.", "Check the path.")
         paths += files_in(path) if path.is_dir() else [path]
     return list(dict.fromkeys(paths))
 

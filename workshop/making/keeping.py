@@ -84,7 +84,7 @@ def check_out(order: Order, provenance: Provenance) -> None:
     except (OSError, Damaged):
         raise LuthierError(
             "The folder is in use",
-            f"{folder} holds something else than conversations that Luthier has made.",
+            f"{folder} contains something other than conversations made by Luthier.",
             "Choose another folder with --out.",
         ) from None
     if before.identity != provenance.identity:

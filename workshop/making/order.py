@@ -35,7 +35,7 @@ class Terms(msgspec.Struct, frozen=True):
     ceiling: Ceiling = Ceiling()
 
     def endpoint(self) -> Endpoint:
-        """With its key, read now. LuthierError if there is none."""
+        """With its key, read now. LuthierError if the key is missing."""
         return opened(self.address, "the model that is asked", self.key_env, self.key_file)
 
 
@@ -49,7 +49,7 @@ class Order(msgspec.Struct, frozen=True):
     roles: dict[str, Role] = {}
     """What each speaker of the transcripts becomes."""
     limit: int | None = None
-    """Only the first so many passages."""
+    """Only this many passages, from the first one."""
     only_plan: bool = False
     """Whether the documents are only read, for a person to look at."""
 
@@ -81,4 +81,4 @@ def out_folder(first_document: Path, making: Making) -> Path:
 
 def order_of(job: Job) -> Order:
     """LuthierError if the settings of the job are damaged."""
-    return foreign.convert(dict(job.spec.settings), Order, f"the settings of {job.id}")
+    return foreign.settings_of(job, Order)

@@ -52,12 +52,12 @@ def recites(run: Run, rows: int = DEFAULT_ROWS, canaries: Path | None = None) ->
 
 def order_of(job: Job) -> Order:
     """LuthierError if the settings of the job are damaged."""
-    return foreign.convert(dict(job.spec.settings), Order, f"the settings of {job.id}")
+    return foreign.settings_of(job, Order)
 
 
 def recites_again(run: Run, chapter: Chapter) -> Job:
-    """Measure as many rows and the canaries that a chapter was made with; once its job was removed,
-    the usual ones."""
+    """Measure again with the rows and the canaries of a chapter, which its job knows; with the
+    defaults if that job was removed."""
     job = job_behind(chapter)
     if job is None:
         return recites(run)

@@ -40,7 +40,7 @@ class Order(msgspec.Struct, frozen=True):
     probes: list[str] = []
     """Files of further probes."""
     limit: int | None = None
-    """Only the first so many probes of each of these files."""
+    """Only this many probes of each of these files, from the first one."""
     against: str = ""
     """The folder of a run that takes the base's place; "" for the base."""
     only: list[str] = []
@@ -84,7 +84,7 @@ def order_for(
 
 
 def order_behind(run: Run, chapter: Chapter) -> Order:
-    """What was asked for a run's chapter. Once its job was removed: the same two models, the rest
+    """The order that a chapter was made from. If its job was removed: the same two models, the rest
     as the run's recipe says."""
     job = job_behind(chapter)
     if job is not None:
@@ -97,8 +97,9 @@ def _run_named(against: str) -> Run | None:
 
 
 def guard_run(order: Order) -> Job:
-    """The job that guards a run: the one that is at it already, one that was interrupted and goes
-    on, or a new one. LuthierError for the first thing that is wrong; nothing has started then."""
+    """The job that guards a run: the one that is running already, one that was interrupted and is
+    started again, or a new one. LuthierError for the first thing that is wrong, before anything
+    starts."""
     run = Run(Job(Path(order.run)))
     newest = next((job for job in _jobs(run) if order_of(job).against == order.against), None)
     if newest is not None and newest.alive():
@@ -166,7 +167,7 @@ def probes_of(order: Order) -> tuple[list[Probe], int]:
 
 def order_of(job: Job) -> Order:
     """LuthierError if the settings of the job are damaged."""
-    return foreign.convert(dict(job.spec.settings), Order, f"the settings of {job.id}")
+    return foreign.settings_of(job, Order)
 
 
 def newest_job(run: Run) -> Job | None:

@@ -47,7 +47,7 @@ def _check_names(order: Order) -> None:
     for path in order.data:
         if not expanded(path).exists():
             hint = f"{did_you_mean_file(expanded(path))}Check the path."
-            raise LuthierError("No such file", f"{path} is not there.", hint)
+            raise LuthierError("No such file", f"{path} does not exist.", hint)
     if order.model:
         described_directory(order.model)
     if order.seed_run:
@@ -81,7 +81,7 @@ def start_reproduction(order: Order) -> Job:
 
 def order_of(job: Job) -> Order:
     """LuthierError if the settings of the job are damaged."""
-    return foreign.convert(dict(job.spec.settings), Order, f"the settings of {job.id}")
+    return foreign.settings_of(job, Order)
 
 
 def read_original(order: Order, fetched: Path | None = None) -> Original:

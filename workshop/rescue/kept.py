@@ -79,7 +79,7 @@ def check_out(order: Order, base_url: str, questions: int) -> None:
     except (OSError, Damaged):
         raise LuthierError(
             "The folder is in use",
-            f"{folder} holds something else than answers of {order.model}.",
+            f"{folder} contains something other than answers of {order.model}.",
             "Choose another folder with --out.",
         ) from None
     if before.questions > questions:

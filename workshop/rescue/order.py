@@ -1,4 +1,4 @@
-"""What a rescue is asked to do: the settings of its job. The key itself is none of them."""
+"""What a rescue is asked to do: the settings of its job. The key itself is not among them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workshop.rescue.questions import Question
 
 
 class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
-    """As the endpoint is asked. What is None is left to the endpoint."""
+    """How answers are sampled. What is None is left to the endpoint."""
 
     max_tokens: int = 1024
     temperature: float | None = 0.0
@@ -56,7 +56,7 @@ class Order(msgspec.Struct, frozen=True):
     """The base model to train on the answers; empty if none is to be."""
 
     def endpoint(self) -> Endpoint:
-        """With its key, read now. LuthierError if there is none."""
+        """With its key, read now. LuthierError if the key is missing."""
         return opened(self.address, "the old model", self.key_env, self.key_file)
 
     def request(self, question: Question) -> Request:
@@ -69,4 +69,4 @@ class Order(msgspec.Struct, frozen=True):
 
 def order_of(job: Job) -> Order:
     """LuthierError if the settings of the job are damaged."""
-    return foreign.convert(dict(job.spec.settings), Order, f"the settings of {job.id}")
+    return foreign.settings_of(job, Order)

@@ -1,4 +1,4 @@
-"""A curve of any length: each value exactly as it was told, and its extremes and means over any
+"""A curve of any length: each value exactly as it was measured, and its extremes and means over any
 stretch in no time."""
 
 from __future__ import annotations
@@ -161,17 +161,17 @@ class Curve:
         return after
 
     def value_at(self, step: int) -> float | None:
-        """The value that was told for exactly this step."""
+        """The value of exactly this step."""
         index = bisect_left(self.steps, step)
         return self.values[index] if index < len(self.steps) and self.steps[index] == step else None
 
     def last_step(self, until: float) -> int | None:
-        """The last step up to this one for which a value was told."""
+        """The last step up to this one that has a value."""
         index = bisect_right(self.steps, until)
         return self.steps[index - 1] if index else None
 
     def value_before(self, step: float) -> float | None:
-        """The last value told up to this step."""
+        """The last value up to this step."""
         index = bisect_right(self.steps, step)
         return self.values[index - 1] if index else None
 

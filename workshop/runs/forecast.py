@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import median
 
+from jobs.counting import counted
 from jobs.luthier_error import LuthierError
 from models.registry import is_unprepared_builtin
 from models.runs import Run
@@ -21,7 +22,7 @@ _LONGEST_LOG = 4_000_000  # bytes of events: a longer log is not read for this
 
 @dataclass(frozen=True)
 class Part:
-    """`seconds` is None where nobody has measured it. `about` says how it was reckoned."""
+    """`seconds` is None if nobody has measured it. `about` says where it comes from."""
 
     name: str
     seconds: float | None
@@ -50,6 +51,7 @@ class Speed:
     """Its name, and when it was."""
     step_seconds: float
     step_conversations: int
+    """How many conversations one of its steps had, at least 1."""
     tokens_per_second: float | None
 
 
@@ -65,16 +67,17 @@ def forecast(plan: Plan, speed: Speed | None, tokens: int = 0) -> Forecast:
     if answers:
         parts.append(Part("base answers", each, "at most"))
     if plan.steps:
-        name = "1 step" if plan.steps == 1 else f"{plan.steps:,} steps"
-        seconds = None if speed is None else _steps_seconds(plan, speed, tokens)
-        unknown = "measured in training"
-        parts.append(Part(name, seconds, unknown if speed is None else f"as fast as {speed.run}"))
+        name = counted(plan.steps, "step")
+        if speed is None:
+            parts.append(Part(name, None, "measured in training"))
+        else:
+            seconds = _steps_seconds(plan, speed, tokens)
+            parts.append(Part(name, seconds, f"as fast as {speed.run}"))
     else:
         parts.append(Part("the steps", None, "counted by the run"))
     if answers and evaluations > 1:
         later_count = evaluations - 1
-        name = "1 more evaluation" if later_count == 1 else f"{later_count} more evaluations"
-        parts.append(Part(name, later_count * each, "at most"))
+        parts.append(Part(counted(later_count, "more evaluation"), later_count * each, "at most"))
     return Forecast(tuple(parts))
 
 

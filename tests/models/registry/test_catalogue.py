@@ -170,7 +170,7 @@ def test_found_by_name_by_run_and_by_part_of_an_id(run: Job) -> None:
 
 def test_what_needs_a_model(run: Job, base: Path) -> None:
     merged_of(run, models_directory() / "mine")
-    assert [(use.what, use.name, use.alive) for use in uses(find_entry("small"))] == [
+    assert [(use.kind, use.name, use.alive) for use in uses(find_entry("small"))] == [
         ("run", "captain", False),
         ("merged", "mine", False),
     ]
@@ -181,7 +181,7 @@ def test_what_needs_a_model(run: Job, base: Path) -> None:
     assert len(uses(find_entry("small"))) == 3  # younger than ten seconds: still being started
     with held(server):
         entry = find_entry("small")
-        assert any(use.what == "server" and use.alive for use in uses(entry))
+        assert any(use.kind == "server" and use.alive for use in uses(entry))
         with pytest.raises(LuthierError, match="In use"):
             remove(entry)
     assert base.is_dir()
@@ -194,7 +194,7 @@ def test_an_ended_server_needs_nothing(run: Job, base: Path) -> None:
     server.events_path.write_text(
         json.dumps({"t": 1.0, "kind": "exited", "code": 0, "stopped": True}) + "\n"
     )
-    assert [use.what for use in uses(find_entry("small"))] == ["run"]
+    assert [use.kind for use in uses(find_entry("small"))] == ["run"]
 
 
 def test_removing(run: Job, base: Path, tmp_path: Path) -> None:

@@ -239,9 +239,9 @@ BAD_LINES = {
     b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}": "nested too deeply",
     b'{"a": ' + b"[" * 300 + b"]" * 300 + b"}": "nested too deeply",
     b'{"a": "tab\there"}': "broken JSON",
-    b"[1, 2]": "is a list, not an object",
-    b'"text"': "is a text, not an object",
-    b"null": "is null, not an object",
+    b"[1, 2]": "it is a list, not an object",
+    b'"text"': "it is a text, not an object",
+    b"null": "it is null, not an object",
     b"\xef\xbb\xbf{}": "broken JSON",
 }
 
@@ -392,7 +392,7 @@ def test_tables(folder: Path) -> None:
         {"q": "4", 'a "b"': "5", "column 3": "6"},
     ]
     assert [row.row for row in rows if row.damage] == [1, 2, 3]
-    assert damages(rows)[0] == "has 2 fields where the first line names 3 columns"
+    assert damages(rows)[0] == "it has 2 fields where the first line names 3 columns"
     assert "broken CSV" in damages(rows)[1]
     assert damages(rows)[2] == f"invalid UTF-8 at byte {table.index(0xFF)} (invalid start byte)"
     assert (

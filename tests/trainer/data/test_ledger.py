@@ -9,10 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.data.formats_turns import PROBLEMS, REPAIRS
-from trainer.data.ledger import STATES, Entry, describe, read_ledger, summarise
+from trainer.data.ledger import (
+    NO_ROWS,
+    STATES,
+    Drops,
+    Entry,
+    Stops,
+    describe,
+    read_ledger,
+    summarise,
+)
 from trainer.data.policies import POLICIES, Policies
 
-CODES = [*POLICIES, *PROBLEMS, *REPAIRS, "long_turn", "mixing"]
+CODES = [*POLICIES, *PROBLEMS, *REPAIRS, NO_ROWS, "long_turn", "mixing"]
 ENTRIES = st.lists(
     st.builds(
         Entry,
@@ -65,10 +74,34 @@ def test_no_other_code_is_a_policy_s_name() -> None:
         [
             *PROBLEMS,
             *REPAIRS,
+            NO_ROWS,
             "long_turn",
             "mixing",
             *Policies.__annotations__.keys() - POLICIES.keys(),
         ]
+    )
+
+
+def test_a_file_without_rows_is_named_without_a_row() -> None:
+    stops = Stops(Policies())
+    stops.add("empty.jsonl", 0, ["damage", NO_ROWS], "the file is empty")
+    stops.add("rows.jsonl", 3, ["damage"], "broken JSON.")
+    alone, among_others = stops.error(total_rows=2), stops.error(total_rows=3)
+    assert alone is not None and among_others is not None
+    assert alone.title == "No row can be read"
+    assert alone.message == "empty.jsonl: the file is empty. 1 more row cannot be read either."
+    assert among_others.message.startswith(
+        'empty.jsonl: the file is empty (policy.damage is "stop"'
+    )
+
+
+def test_a_dropped_row_counts_once_for_its_exact_reason() -> None:
+    drops = Drops()
+    drops.add(["unreadable", "no_turns"], "the row has no turns")
+    drops.add(["consecutive", "too_long"], "")
+    assert drops.nothing_left().message == (
+        "Luthier drops all 2 rows: the row has no turns (1 row);"
+        " longer than train.max_length tokens (1 row)."
     )
 
 

@@ -145,7 +145,7 @@ def test_a_stop_accounts_for_the_whole_file_and_names_each_policy_with_its_rows(
     first, second = caught.value.message.splitlines()
     assert (
         first
-        == f'{data}, row 1: is a text, not an object (policy.damage is "stop"; it applies here'
+        == f'{data}, row 1: it is a text, not an object (policy.damage is "stop"; it applies here'
         " and at 1 more row)."
     )
     assert (

@@ -332,7 +332,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     (out / "mine.txt").write_text("precious")
     with FakeServer(models=("m",)) as server:
         order = order_for(server, out, limit=4)
-        with pytest.raises(LuthierError, match="holds something else"):
+        with pytest.raises(LuthierError, match="contains something other"):
             started(order)
         other = msgspec.structs.replace(order, out=str(tmp_path / "other"))
         server.answer = interviewer.write

@@ -146,17 +146,18 @@ class Stops:
                 f"{stop.file}, row {stop.row}: {stop.detail.rstrip('.')} (policy.{stop.policy} is"
                 f' "stop"; it applies here{further}).'
             )
-        changes = [f"{stop.policy} = {_instead(stop.policy)}" for stop in self]
-        ways = [hint for stop in self if (hint := POLICIES[stop.policy].hint)]
-        hint = "\n".join(
-            (
-                (
-                    "Repair the data, or change the recipe's section [policy]:"
-                    f" {', '.join(changes)}."
-                ),
-                *ways,
+        changes = [
+            f"{stop.policy} = {_instead(stop.policy)}"
+            for stop in self
+            if stop.rows != total_rows or _keeping(stop.policy)
+        ]
+        repair = "Repair the data: if these rows were dropped, none would be left."
+        if changes:
+            repair = (
+                "Repair the data, or change the recipe's section [policy] (f3 on the app's New run"
+                f" screen): {', '.join(changes)}."
             )
-        )
+        hint = "\n".join((repair, *(hint for stop in self if (hint := POLICIES[stop.policy].hint))))
         if unproved is None or "mask" not in self._found:
             return LuthierError("Stopped by a policy", "\n".join(reasons), hint)
         title = unproved.title if len(self._found) == 1 else "Stopped by a policy"
@@ -197,8 +198,11 @@ def _keeps(policy: str) -> bool:
 
 def _instead(policy: str) -> str:
     """What to choose in the place of stop: what keeps the row, if anything does."""
-    keeping = [choice for choice in choices(policy) if choice not in ("stop", "drop")] or ["drop"]
-    return " or ".join(f'"{choice}"' for choice in keeping)
+    return " or ".join(f'"{choice}"' for choice in _keeping(policy) or ["drop"])
+
+
+def _keeping(policy: str) -> list[str]:
+    return [choice for choice in choices(policy) if choice not in ("stop", "drop")]
 
 
 class LedgerError(AssertionError):

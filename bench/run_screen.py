@@ -208,7 +208,7 @@ def measure(steps: int, seconds: float, rate: float, rounds: int) -> dict[str, A
             for _ in range(rounds):
                 began = time.monotonic()
                 terminal.press(b"\r")
-                terminal.wait_for(f"{steps:,} / {total:,}".replace(",", " ").encode())
+                terminal.wait_for(f"{steps:,} / {total:,}".encode())
                 opened.append(time.monotonic() - began)
                 terminal.drain(2.0)
                 terminal.press(b"\x1b")

@@ -110,7 +110,7 @@ async def test_a_certificate_is_read_and_made_anew(
         assert "✓ vLLM + adapter, top-1 1.9 % at most 4.9 % of tokens" in text.replace(
             "4.8 %", "4.9 %"
         )
-        assert "tuned vLLM 2.8193 1 596 12 of 12" in text
+        assert "tuned vLLM 2.8193 1,596 12 of 12" in text
         await pilot.press("escape", "escape")
         assert isinstance(pilot.app.screen, ModelsScreen) and asked == []
         await pilot.press("t")

@@ -174,7 +174,7 @@ def test_exact_values_have_six_figures_and_a_steady_width() -> None:
     ]
     assert (
         ticks.exact(1_234_567_890, "bytes") == "1.235 GB"
-        and ticks.exact(12_345.6, "count") == "12 346"
+        and ticks.exact(12_345.6, "count") == "12,346"
     )
 
 

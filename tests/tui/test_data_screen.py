@@ -59,11 +59,11 @@ async def test_the_newest_look_is_shown_with_its_format_rows_and_totals() -> Non
     async with app.run_test(size=(140, 40)) as pilot:
         await shown(pilot)
         text = screen_text(app)
-    assert "pirates.jsonl" in text and "as builtin sees it, context 2 048" in text
+    assert "pirates.jsonl" in text and "as builtin sees it, context 2,048" in text
     assert "every row has `conversations` whose items have `from` and `value`: ShareGPT" in text
     assert "3  ~ repaired" in text and "merged_speaker" in text and "7  ✗ dropped" in text
     assert "97.5 %" in text and "2 ✗ unreadable  rows 20, 29" in text
-    assert "── context" in text and "median 611, longest 2 301" in text
+    assert "── context" in text and "median 611, longest 2,301" in text
     assert "reasoning_content" in text
 
 

@@ -134,7 +134,7 @@ async def test_the_cursor_passes_over_headings_and_the_facts_follow(made: dict[s
         assert (
             "builtin base model" in text
             and "weights 134.5 M," in text
-            and "context 8 192 tokens" in text
+            and "context 8,192 tokens" in text
         )
         assert "licence not known" in text and "origin built in folder" in text
         await pilot.press("down")

@@ -207,7 +207,7 @@ async def test_the_screens_of_models_servers_and_data() -> None:
 RUNS = {
     CAPTAIN: ("✓ done", "! amber", "step 8 of 8", "3.249", "eval loss", "3.290", "1,358"),
     WHOLE: ("✓ done", "step 8 of 8", "3.494"),
-    HALTED: ("■ stopped", "15 / 3 200", "4.749", "step 15"),
+    HALTED: ("■ stopped", "15 / 3,200", "4.749", "step 15"),
     LOST: ("✗ failed", "The loss became NaN at step 2", "2 / 8"),
 }
 

@@ -275,7 +275,7 @@ async def the_data_panel_has_the_totals(pilot: Pilot[None], screen: RunScreen, j
     screen.panels.choose("data")
     await until(pilot, lambda: "samples to train" in screen_text(app))
     text = screen_text(app)
-    for total in ("2 200", "91.7 %", "merged roles", "920.0 k (50 %)", "9 checks passed"):
+    for total in ("2,200", "91.7 %", "merged roles", "920.0 k (50 %)", "9 checks passed"):
         assert total in text
 
 
@@ -463,7 +463,7 @@ async def test_a_long_past_is_read_in_a_thread_with_its_progress(
             await until(pilot, lambda: screen.record.step == 5_000 and visible(screen.board.big))
             folders.write(job, folders.event("step", 0, step=5_001, total=6_000, loss=0.5))
             screen.advance()
-            assert "5 001 / 6 000" in app.screen.query_one(Figures).text
+            assert "5,001 / 6,000" in app.screen.query_one(Figures).text
     finally:
         run_view._LONG = long
 

@@ -32,7 +32,7 @@ from tui.commands.output import (
 from tui.commands.progress import follow_to_end
 from tui.commands.verdicts import COLOURS, figure_table
 from tui.completion.name_parameter import Name
-from tui.shared.certificate_badge import sign, thousands
+from tui.shared.certificate_badge import sign
 from workshop.number_format import age, duration
 
 
@@ -166,7 +166,7 @@ def _print(written: Certificate, touched: list[str]) -> None:
             (f"{glyph} {word}", f"bold {COLOURS[written.verdict]}"), "  ", (written.run, "bold")
         )
     )
-    turns, tokens = counted(sample["turns"], "turn"), thousands(sample["tokens"])
+    turns, tokens = counted(sample["turns"], "turn"), f"{sample['tokens']:,}"
     extent = f"{turns}, {tokens} tokens of {sample['file']}"
     out.print(
         f"made {age(written.made)} in {duration(written.seconds)} on {extent},"
@@ -196,6 +196,6 @@ def _models(written: Certificate) -> Table:
     for column in written.columns:
         stopped = "" if not column.answers else f"{column.stopped} of {column.answers}"
         table.add_row(
-            column.model, column.engine, f"{column.nll:.4f}", thousands(column.tokens), stopped
+            column.model, column.engine, f"{column.nll:.4f}", f"{column.tokens:,}", stopped
         )
     return table

@@ -154,7 +154,7 @@ def ledger_titles(width: int, many_files: bool) -> Content:
 
 
 def ledger_line(entry: Entry, width: int, many_files: bool) -> Content:
-    tokens = f"{entry.tokens:,}".replace(",", " ") if entry.tokens else ""
+    tokens = f"{entry.tokens:,}" if entry.tokens else ""
     parts = [Content(f"{entry.row:>7}  ")]
     if many_files and width >= 90:
         parts.append(

@@ -80,7 +80,7 @@ def end_in_words(figures: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """What is said of a making at its end, and how loudly."""
     count = int(figures["train"]) + int(figures["heldout"])
     noun = "conversation is" if count == 1 else "conversations are"
-    parts = [f"{count:,}".replace(",", " ") + f" {noun} in {folder}."]
+    parts = [f"{count:,} {noun} in {folder}."]
     if rejected := int(figures["rejected"]):
         parts.append(f"{rejected:,} passages failed a check; README.md there says which.")
     unanswered = int(figures["unanswered"])
@@ -105,6 +105,6 @@ def _progress(row: JobRow) -> Content:
         name = Path(files[0]).name + (f" and {len(files) - 1} more" if len(files) > 1 else "")
     parts = [Content.styled("making", "bold"), Content(name), state_content(row.state)]
     if row.total:
-        counts = f" {row.step:,} of {row.total:,} passages".replace(",", " ")
+        counts = f" {row.step:,} of {row.total:,} passages"
         parts.append(bar(row.step, row.total, _BAR) + counts)
     return Content("   ").join(parts)

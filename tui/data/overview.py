@@ -93,7 +93,7 @@ def _states(summary: Summary) -> list[Content]:
     for state, amount in summary.states.items():
         sign = state_sign(state)
         share = f"{100 * amount.rows / summary.rows:.1f} %" if summary.rows else ""
-        figures_ = f"{_spaced(amount.rows):>7}{number_format.count(amount.tokens):>9}"
+        figures_ = f"{amount.rows:>7,}{number_format.count(amount.tokens):>9}"
         lines.append(
             Content.assemble(
                 sign.pad_right(11 - sign.cell_length),
@@ -101,7 +101,7 @@ def _states(summary: Summary) -> list[Content]:
                 (f"{share:>9}", "$foreground-muted"),
             )
         )
-    totals = f"{'  all':<11}{_spaced(summary.rows):>7}{number_format.count(summary.tokens):>9}"
+    totals = f"{'  all':<11}{summary.rows:>7,}{number_format.count(summary.tokens):>9}"
     return [*lines, Content.styled(totals, "bold")]
 
 
@@ -117,7 +117,10 @@ def _problems(summary: Summary, width: int) -> list[Content]:
         )
         sign = state_sign(problem.state)[:1]
         line = Content.assemble(
-            f"{_spaced(problem.rows):>6} ", sign, f" {problem.code}", (first, "$foreground-muted")
+            f"{problem.rows:>6,} ",
+            sign,
+            f" {problem.code}",
+            (first, "$foreground-muted"),
         )
         lines.append(line.truncate(width, ellipsis=True))
     return [*lines, Content("")]
@@ -140,21 +143,21 @@ def _lengths(lengths: Lengths, context: int, width: int) -> list[Content]:
         bar = (glyphs().histogram * filled, "$error" if bucket * step >= context else "$primary")
         lines.append(
             Content.assemble(
-                (f"{_spaced(bucket * step):>7} ", "$foreground-muted"),
+                (f"{bucket * step:>7,} ", "$foreground-muted"),
                 bar,
-                f" {_spaced(count)}" if count else "",
+                f" {count:,}" if count else "",
             )
         )
     if not marked:
         far = len(counts) * step < context
         lines += [_muted(f"{glyphs().ellipsis:>7}")] if far else []
         lines.append(_context_line(context, width))
-    lines.append(_muted(f"median {_spaced(lengths.median)}, longest {_spaced(lengths.longest)}"))
+    lines.append(_muted(f"median {lengths.median:,}, longest {lengths.longest:,}"))
     return lines
 
 
 def _context_line(context: int, width: int) -> Content:
-    text = f"{_spaced(context):>7} "
+    text = f"{context:>7,} "
     words = " context"
     rule = glyphs().bar_rest * max(0, width - len(text) - len(words) - 1)
     return Content.styled(f"{text}{rule}{words}", "$warning")
@@ -169,7 +172,7 @@ def _samples(summary: Summary) -> list[Content]:
         else []
     )
     return [
-        Content(f"{_spaced(summary.train)} samples to train, {_spaced(summary.heldout)} held out"),
+        Content(f"{summary.train:,} samples to train, {summary.heldout:,} held out"),
         _muted(f"{number_format.count(summary.trained_tokens)} tokens{share} are trained"),
         *lost,
         *(
@@ -182,7 +185,3 @@ def _samples(summary: Summary) -> list[Content]:
             else []
         ),
     ]
-
-
-def _spaced(number: int) -> str:
-    return f"{number:,}".replace(",", " ")

@@ -108,7 +108,7 @@ class SamplePanel(Vertical):
             if sides[self._number][0]:
                 which += f", the {sides[self._number][0]}"
             heldout = "   held out" if entry.samples[0].startswith("heldout") else ""
-            share = f"   {trained:,} of {len(tokens):,} tokens trained".replace(",", " ")
+            share = f"   {trained:,} of {len(tokens):,} tokens trained"
             reasons = f": {', '.join(entry.reasons)}" if entry.reasons else ""
             self.border_title = Content.assemble(
                 f"row {entry.row}{which}   ", state_sign(entry.state), reasons, heldout, share

@@ -196,7 +196,7 @@ class DataScreen(LuthierScreen):
         table = self.query_one(LedgerTable)
         table.show(ledger.matching(text))
         panel = self.query_one("#ledger-panel")
-        matching = f"{len(table):,} of {self.inspection.summary.rows:,} rows".replace(",", " ")
+        matching = f"{len(table):,} of {self.inspection.summary.rows:,} rows"
         panel.border_title = Content(f"ledger   {matching}" if text else "ledger")
         self.query_one("#ledger-titles", Static).update(
             ledger_titles(table.size.width, _many_files(self.inspection))
@@ -363,7 +363,7 @@ def _title(job: Job | None, state: State | None, inspection: Inspection | None) 
         parts.append(
             Content.styled(f"{glyphs().failed} {inspection.summary.error.title}", "$error")
         )
-    context = f"{order.context:,}".replace(",", " ")
+    context = f"{order.context:,}"
     model = f"as {order.model} sees it, context {context}"
     return Content("   ").join([*parts, Content.styled(model, "$foreground-muted")])
 

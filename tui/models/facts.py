@@ -31,7 +31,7 @@ def facts(entry: Entry, users: Sequence[Use]) -> list[tuple[str, str]]:
         ("weights", ", ".join(part for part in weights if part) if entry.ready else ""),
         (
             "context",
-            f"{entry.context_length:,} tokens".replace(",", " ") if entry.context_length else "",
+            f"{entry.context_length:,} tokens" if entry.context_length else "",
         ),
         (
             "template",

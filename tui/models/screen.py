@@ -23,7 +23,7 @@ from models.events import Phase, newest
 from tui import key_bindings
 from tui.models.detail import ModelDetail, model_text, pairs_text
 from tui.shared.action import Place
-from tui.shared.certificate_badge import badge, thousands, warning
+from tui.shared.certificate_badge import badge, warning
 from tui.shared.glyphs import glyphs
 from tui.shared.job_actions import certify_export, confirm_stop, show_certificate
 from tui.shared.row_table import Column, Row, RowTable
@@ -451,7 +451,7 @@ def _cells(entry: Entry, name: str, run: JobRow | None, preparing: bool) -> list
         Content.styled(entry.base, "$foreground-muted"),
         Content(f"r {entry.rank}" if entry.rank else number_format.count(entry.parameters)),
         Content(number_format.size(entry.bytes) if entry.bytes else ""),
-        Content(thousands(entry.context_length) if entry.context_length else ""),
+        Content(f"{entry.context_length:,}" if entry.context_length else ""),
         Content(number_format.loss(run.eval_loss) if run is not None else ""),
         _muted("" if run is None else number_format.steady_age(run.created)),
         _muted("" if run is None else number_format.minute(run.created)),

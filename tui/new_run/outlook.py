@@ -40,9 +40,7 @@ class SampleView(Vertical):
         tokens = tokens_of(sample, vocabulary)
         trained = sum(token.kind != "untrained" for token in tokens)
         row = sample.source.get("row", "?")
-        self.border_title = Content(
-            f"row {row}   {trained:,} of {len(tokens):,} tokens trained".replace(",", " ")
-        )
+        self.border_title = Content(f"row {row}   {trained:,} of {len(tokens):,} tokens trained")
         self.tokens.show(tokens)
         self.call_after_refresh(self._to_trained)
 

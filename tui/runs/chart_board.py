@@ -15,7 +15,7 @@ from textual.message import Message
 from tui.runs.chart import Chart, LargeChart, SmallChart
 from tui.runs.charts.view import View
 from tui.runs.facts import Figures
-from tui.runs.plots import latest, nothing_drawn, plot_of, readout, spaced
+from tui.runs.plots import latest, nothing_drawn, plot_of, readout
 from tui.shared.glyphs import glyphs
 from tui.shared.key_line import KeyHint, KeyLine
 from tui.shared.steady_text import SteadyText
@@ -165,11 +165,11 @@ class ChartBoard(Vertical):
         view = self.view
         parts = [f"{self.metric.title} of {self.title}" if self.title else self.metric.title]
         if self.metric.smooth and view.window > 1:
-            parts.append(f"smoothed over {spaced(view.window)} steps")
+            parts.append(f"smoothed over {view.window:,} steps")
         if view.logarithmic:
             parts.append("log scale")
         if view.zoomed:
-            parts.append(f"steps {spaced(round(view.span.low))} to {spaced(round(view.span.high))}")
+            parts.append(f"steps {round(view.span.low):,} to {round(view.span.high):,}")
         title = Content.assemble(
             parts[0], *((f"   {part}", "$foreground-muted") for part in parts[1:])
         )

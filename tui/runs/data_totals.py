@@ -6,7 +6,6 @@ from textual.content import Content
 
 from models.events import Data, Ledger, Plan, Template
 from tui.data.ledger_table import state_sign
-from tui.runs.plots import spaced
 from workshop import number_format
 from workshop.runs.record import RunRecord
 
@@ -34,7 +33,7 @@ def _rows(ledger: Ledger) -> list[Content]:
         count = rows.get(state, 0)
         share = f"{100 * count / total:.1f} %" if total else ""
         sign = state_sign(state)
-        figure = f"{spaced(count):>7}{number_format.count(tokens.get(state, 0)):>8}"
+        figure = f"{count:>7,}{number_format.count(tokens.get(state, 0)):>8}"
         lines.append(
             Content.assemble(
                 sign.pad_right(11 - sign.cell_length), figure, (f"{share:>8}", "$foreground-muted")
@@ -42,7 +41,7 @@ def _rows(ledger: Ledger) -> list[Content]:
         )
     lines.append(
         Content.styled(
-            f"{'  all':<11}{spaced(total):>7}{number_format.count(ledger.total_tokens):>8}",
+            f"{'  all':<11}{total:>7,}{number_format.count(ledger.total_tokens):>8}",
             "bold",
         )
     )
@@ -55,9 +54,7 @@ def _rows(ledger: Ledger) -> list[Content]:
         lines += [Content(""), _title("reasons")]
     for count, state, code in sorted(reasons, reverse=True)[:_MOST_REASONS]:
         lines.append(
-            Content.assemble(
-                f"{spaced(count):>8}  ", state_sign(state)[:1], f" {code.replace('_', ' ')}"
-            )
+            Content.assemble(f"{count:>8,}  ", state_sign(state)[:1], f" {code.replace('_', ' ')}")
         )
     return lines
 
@@ -72,7 +69,7 @@ def _samples(record: RunRecord, data: Data) -> list[Content]:
         ("held out", _count(data.heldout)),
         ("tokens", number_format.count(tokens)),
         ("of which trained", f"{number_format.count(trained)}{share}" if trained else ""),
-        ("longest sample", f"{spaced(data.longest)} tokens" if data.longest else ""),
+        ("longest sample", f"{data.longest:,} tokens" if data.longest else ""),
         ("prepared", _PREPARED[data.cached]),
         ("", ""),
         ("epochs", f"{plan.epochs:g}" if plan.epochs is not None else ""),
@@ -108,7 +105,7 @@ def _template(template: Template | None) -> str:
 
 
 def _count(value: int | None) -> str:
-    return "" if value is None else spaced(value)
+    return "" if value is None else f"{value:,}"
 
 
 def _title(text: str) -> Content:

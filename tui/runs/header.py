@@ -10,7 +10,6 @@ from jobs.job import Job
 from jobs.state import Alive, Failed, Lost, Queued, Running, Starting, State, Stopping
 from models.standing import Standing
 from tui import key_bindings
-from tui.runs.plots import spaced
 from tui.shared.certificate_badge import badge
 from tui.shared.glyphs import glyphs
 from tui.shared.state_label import bar, state_content
@@ -73,9 +72,7 @@ def _progress(
         return [], [], []
     share = f"{100 * record.step / record.total:.0f} %"
     progress = [Content.assemble(bar(record.step, record.total, bar_width), f"  {share:>5}")]
-    position = [
-        Content.assemble(("step ", _MUTED), f"{spaced(record.step)} of {spaced(record.total)}")
-    ]
+    position = [Content.assemble(("step ", _MUTED), f"{record.step:,} of {record.total:,}")]
     epoch = record.figure("epoch")
     epochs = record.plan.epochs if record.plan is not None else None
     if epoch is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 
-from tui.runs.plots import spaced
 from workshop import number_format
 from workshop.runs.record import RunRecord
 
@@ -48,7 +47,7 @@ def _step(figures: dict[str, str], record: RunRecord) -> str:
     speed = record.figure("tokens_per_second", step)
     if speed is not None:
         parts.append(f"{number_format.count(speed)} tokens/s")
-    return "   ".join([f"step {spaced(step)}", *parts])
+    return "   ".join([f"step {step:,}", *parts])
 
 
 def _loss(text: str) -> str:

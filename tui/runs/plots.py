@@ -84,7 +84,7 @@ def readout(
     does not fit, epoch and smoothed values are left out, then the words of what happened."""
     at = _last_seen(tracks[0].record, metric, view) if step is None else step
     for epoch, smoothed, words in _SHORTER:
-        parts = [Content.assemble(("step ", "$foreground-muted"), (spaced(at), "bold"))]
+        parts = [Content.assemble(("step ", "$foreground-muted"), (f"{at:,}", "bold"))]
         epoch_figure = tracks[0].record.figure("epoch", at)
         if epoch and epoch_figure is not None:
             parts.append(_pair("epoch", f"{epoch_figure:.4g}"))
@@ -148,7 +148,7 @@ def _of_each(
             if view.window > 1:
                 smoothed = f" ({metric.exact(curve.smoothed(curve.nearest(at), view.window))})"
             if step is None and at != first:
-                where = f" at {spaced(at)}"
+                where = f" at {at:,}"
         parts.append(
             Content.assemble(
                 (f"{track_sign(track)} ", track_colour(track)),
@@ -165,7 +165,7 @@ def _last_told(metric: Metric, curve: Curve, at: int) -> Content:
     if value is None:
         return Content("")
     last_step = curve.last_step(at)
-    where = "" if last_step is None or last_step == at else f" at {spaced(last_step)}"
+    where = "" if last_step is None or last_step == at else f" at {last_step:,}"
     return Content.assemble(_pair(metric.title, metric.exact(value)), (where, "$foreground-muted"))
 
 
@@ -206,8 +206,3 @@ def exact_short(metric: Metric, value: float) -> str:
 
 def _pair(name: str, value: str) -> Content:
     return Content.assemble((f"{name} ", "$foreground-muted"), value)
-
-
-def spaced(number: int) -> str:
-    """ "100 000"."""
-    return f"{number:,}".replace(",", " ")

@@ -17,7 +17,6 @@ from jobs.state import Alive, Done, Failed, Lost, Queued, Running, Starting, Sta
 from models.runs import model_of
 from tui.app import LuthierApp
 from tui.runs.chart_board import ChartBoard
-from tui.runs.plots import spaced
 from tui.shared import machine_text
 from tui.shared.state_label import bar
 from workshop import number_format
@@ -151,7 +150,7 @@ class RunView(Vertical):
         cursor, panel = self.board.cursor, self.board.figures_panel
         title = "now"
         if cursor is not None:
-            title = f"at step {spaced(cursor)}"
+            title = f"at step {cursor:,}"
         elif isinstance(self._state, Done | Stopped | Failed | Lost):
             title = "at the end"
         if panel.border_title != title:
@@ -188,7 +187,7 @@ def run_figures(track: Track, state: State, cursor: int | None = None) -> list[t
     With a cursor, those of its step."""
     record = track.record
     step = record.step if cursor is None else cursor
-    position = f"{spaced(step)} / {spaced(record.total)}" if record.total else ""
+    position = f"{step:,} / {record.total:,}" if record.total else ""
     figures = [("step", position)]
     for metric in FIGURES:
         text = metric.text(record.figure_by(metric, step))

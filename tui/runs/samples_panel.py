@@ -10,7 +10,6 @@ from textual.containers import Vertical
 from textual.content import Content
 
 from tui import key_bindings
-from tui.runs.plots import spaced
 from tui.shared.steady_text import SteadyText
 from tui.shared.text_pane import TextPane
 from tui.shared.word_diff import marked
@@ -100,7 +99,7 @@ class SamplesPanel(Vertical, inherit_bindings=False):
             ),
             Content.assemble(
                 ("step ", "$foreground-muted"),
-                (spaced(step), "bold"),
+                (f"{step:,}", "bold"),
                 f"  {index + 1} of {len(steps)}",
             ),
         ]
@@ -150,7 +149,7 @@ def _columns(sample: Sample, step: int, before: int | None, against: Against) ->
     """Prompt and answer; beside them, or below, what they are compared with."""
     answer = sample.answers[step]
     if against == "before" and before is not None:
-        title, other = f"answer at step {spaced(before)}", sample.answers[before]
+        title, other = f"answer at step {before:,}", sample.answers[before]
     elif against == "before":
         title, other = "answer before", ""
     else:
@@ -165,7 +164,7 @@ def _columns(sample: Sample, step: int, before: int | None, against: Against) ->
             _label("prompt"),
             Content(sample.prompt),
             Content(""),
-            _label(f"answer at step {spaced(step)}"),
+            _label(f"answer at step {step:,}"),
             answer_content,
         ]
     )

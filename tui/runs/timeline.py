@@ -9,7 +9,6 @@ from textual.message import Message
 from textual.widgets import OptionList
 
 from tui.runs.moment_marks import sign
-from tui.runs.plots import spaced
 from tui.shared.row_table import Column, Row, RowTable
 from workshop import number_format
 from workshop.runs.moments import Moment
@@ -66,7 +65,7 @@ def _cells(moment: Moment) -> list[Content]:
     detail = ", ".join(part for part in (moment.gone, moment.detail) if part)
     return [
         Content.styled(number_format.clock(moment.t), "$foreground-muted"),
-        Content.styled(spaced(moment.step) if moment.step else "", faint),
+        Content.styled(f"{moment.step:,}" if moment.step else "", faint),
         Content.assemble((glyph, faint or colour), (f" {moment.title}", faint)),
         Content.styled(detail, "$foreground-muted"),
     ]

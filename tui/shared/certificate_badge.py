@@ -70,9 +70,4 @@ def _number(check: Check, value: float | None) -> str:
         return ""
     if _SHARE.match(check.unit):
         return f"{100 * value:.1f} %"
-    return thousands(value) if value == int(value) else f"{value:.4f}"
-
-
-def thousands(value: float) -> str:
-    """A whole number in groups of three: "1 596"."""
-    return f"{value:,.0f}".replace(",", " ")
+    return f"{value:,.0f}" if value == int(value) else f"{value:.4f}"

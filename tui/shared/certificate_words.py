@@ -13,7 +13,7 @@ from jobs.counting import counted
 from models.certificate import Certificate, Check, Verdict, worst
 from models.chapters import ORDER, Chapter, ChapterKind, faults
 from models.standing import NO_CERTIFICATE, Standing, of_chapter
-from tui.shared.certificate_badge import badge, bound, figure, sign, thousands
+from tui.shared.certificate_badge import badge, bound, figure, sign
 from tui.shared.glyphs import glyphs
 from tui.shared.row_table import Column, Row
 from workshop import number_format
@@ -223,7 +223,7 @@ QUESTIONS: dict[ChapterKind, str] = {
 
 def certificate_text(written: Certificate, standing: Standing, *, units: bool) -> Content:
     """The certificate itself, with every check."""
-    tokens = thousands(written.sample["tokens"])
+    tokens = f"{written.sample['tokens']:,}"
     when = (
         f"   {number_format.age(written.made)}, in {number_format.duration(written.seconds)}, on"
         f" {counted(written.sample['turns'], 'turn')}, {tokens} tokens"
@@ -243,7 +243,7 @@ def certificate_text(written: Certificate, standing: Standing, *, units: bool) -
     for column in written.columns:
         ended = f"{column.stopped} of {column.answers}" if column.answers else ""
         names = f"{column.model:<8}{column.engine:<14}"
-        figures = f"{column.nll:>9.4f}{thousands(column.tokens):>8}{ended:>24}"
+        figures = f"{column.nll:>9.4f}{column.tokens:>8,}{ended:>24}"
         lines.append(Content(names + figures))
     return Content("\n").join([*lines, Content(""), *_table(written.checks, units=units)])
 

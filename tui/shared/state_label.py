@@ -71,7 +71,7 @@ def progress_content(row: JobRow, bar_width: int) -> Content:
         case Running() if row.total:
             return Content.assemble(
                 bar(row.step, row.total, bar_width),
-                f" {row.step:,}/{row.total:,}".replace(",", " "),
+                f" {row.step:,}/{row.total:,}",
             )
         case Running():
             return Content("ready" if row.kind in ("server", "api") else "running")

@@ -109,7 +109,7 @@ def exact(value: float, unit: Unit = "plain") -> str:
         )
         return f"{value / size:.4g}{name}"
     if unit == "count":
-        return f"{value:,.0f}".replace(",", " ") if abs(value) >= 1000 else f"{value:.4g}"
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     if value and not 1e-3 <= abs(value) < 1e6:
         mantissa, _, exponent = f"{value:.3e}".partition("e")
         return f"{mantissa}e{int(exponent)}"

@@ -15,7 +15,7 @@ from jobs import os_errors
 from jobs.event_kinds import Error
 from jobs.luthier_error import LuthierError
 
-_MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
+MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 
 
 def of_exception(error: Exception, directory: Path) -> LuthierError:
@@ -39,7 +39,7 @@ def of_exit(code: int, error: Error | None, log_tail: Sequence[str]) -> LuthierE
     with the end of its log."""
     if error is not None:
         return LuthierError(error.title, error.message, error.hint or "")
-    module = _MISSING_MODULE.fullmatch(log_tail[-1].strip()) if log_tail else None
+    module = MISSING_MODULE.fullmatch(log_tail[-1].strip()) if log_tail else None
     if module is not None:
         return _not_installed(module[1])
     if code < 0:

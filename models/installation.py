@@ -31,8 +31,18 @@ _NEEDED_TO = {
     "train": ("torch", "transformers", "datasets", "peft", "trl"),
     "prepare data": ("transformers", "datasets"),
     "prepare the built-in model": ("torch", "transformers", "gguf"),
+    "import GGUF files": ("torch", "transformers", "gguf"),
+    "import from the hub": ("huggingface_hub",),
+    "run the API": ("fastapi", "uvicorn"),
 }
-Work = Literal["train", "prepare data", "prepare the built-in model"]
+Work = Literal[
+    "train",
+    "prepare data",
+    "prepare the built-in model",
+    "import GGUF files",
+    "import from the hub",
+    "run the API",
+]
 
 
 @dataclass(frozen=True)
@@ -89,9 +99,23 @@ def fitting_set() -> PackageSet:
 def check_libraries(work: Work) -> None:
     """LuthierError with the command that installs them, if libraries are not there that this work
     needs. Nothing is imported."""
-    missing = [name for name in _NEEDED_TO[work] if importlib.util.find_spec(name) is None]
+    missing = _missing(work)
     if missing:
         raise not_installed(f"The libraries to {work} are not installed", missing)
+
+
+def _missing(work: Work) -> list[str]:
+    return [name for name in _NEEDED_TO[work] if importlib.util.find_spec(name) is None]
+
+
+def builtin_model_commands() -> str:
+    """The commands that install the built-in model's file, in one line. Where libraries are missing
+    too, they come first: `uv tool` and `pipx` install them into a new environment."""
+    fitting = fitting_set()
+    commands = [installation().builtin_model(fitting)]
+    if _missing("prepare the built-in model"):
+        commands.insert(0, installation().packages(fitting))
+    return " && ".join(dict.fromkeys(commands))
 
 
 def not_installed(title: str, packages: Collection[str]) -> LuthierError:
@@ -118,8 +142,10 @@ def missing_package(module: str) -> str:
 
 
 def _pip() -> str:
-    """The installer of this very environment: uv makes some that have no pip."""
+    """The installer of this very environment: uv and pipx make some that have no pip."""
     python = shlex.quote(sys.executable)
+    if installation().installer == "pipx":
+        return f"pipx runpip {shlex.quote(Path(sys.prefix).name)} install"
     if _is_without_pip():
         return f"uv pip install --python {python}"
     return f"{python} -m pip install"

@@ -23,6 +23,10 @@ from models.template import REASONING_KEYS, Template, TemplateRefusal
 # private use: no template and hardly any text holds it, and conversations that do go the slow way
 MARK = "\ue0f7"
 NO_PROMPT_HINT = "Give that message the weight 0, or put a user message before it."
+_NO_CALLS_HINT = (
+    "The model's chat template has no place for tool calls: choose a model whose template has, such"
+    " as Qwen3."
+)
 _PLAIN_KEYS = {"role", "content", "weight"}
 
 
@@ -366,19 +370,14 @@ class Masker:
                 reason = f"the trained text is not the answer in its known frame, but {trained!r}."
                 raise MaskError("text_changed", conversation, turn, reason, up_to_turn)
             return left_out
-        missing = [
-            part
-            for part in (answer, *(call["function"]["name"] for call in calls))
-            if part not in trained
-        ]
+        names = [call["function"]["name"] for call in calls]
+        missing = [part for part in (answer, *names) if part not in trained]
         if missing:
-            raise MaskError(
-                "text_dropped",
-                conversation,
-                turn,
-                f"the template leaves out {missing[0]!r}.",
-                up_to_turn,
-            )
+            what, hint = "", ""
+            if missing[0] != answer:
+                what, hint = "the call of ", _NO_CALLS_HINT
+            reason = f"the template leaves out {what}{missing[0]!r}."
+            raise MaskError("text_dropped", conversation, turn, reason, up_to_turn, hint)
         return left_out
 
     def _plain(self, conversation: Conversation, joined: str) -> bool:

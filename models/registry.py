@@ -249,8 +249,8 @@ def prepare_builtin() -> Job | None:
     for job in all_jobs("prepare"):
         if job.alive():
             return job
-    check_libraries("prepare the built-in model")
     gguf_file()
+    check_libraries("prepare the built-in model")
     return submit(Spec(kind="prepare", name=BUILTIN, module=_BUILTIN_WORKER, grace_seconds=10.0))
 
 

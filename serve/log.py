@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.failure_reason import MISSING_MODULE
 from jobs.files import tail_lines
 
 
@@ -47,7 +48,6 @@ _SECOND_HAND = (
 # pydantic says why in the line below the error; here, only that a module of vLLM's failed.
 _BELOW = "validation error"
 _UNINSPECTED = "failed to be inspected"
-_MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 # What a forked engine says where the process that it was forked from has touched the GPU.
 _FORK_FAULT = re.compile(
     r"Cannot re-initialize CUDA in forked subprocess|CUDA error: initialization error"
@@ -123,7 +123,7 @@ def _asserted(above: list[str]) -> str:
 
 def missing_module(cause: str) -> str:
     """The module that vLLM could not import, if that is the cause; else ""."""
-    missing = _MISSING_MODULE.search(cause)
+    missing = MISSING_MODULE.search(cause)
     return missing[1] if missing else ""
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.trainer.shapes import llama
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("jobs", "models", "serve", "trainer", "tui", "workshop")
 _LISTED = ("git", "ls-files", "--cached", "--others", "--exclude-standard")
@@ -137,13 +139,21 @@ def test_without_the_training_libraries_a_run_is_refused_with_the_command_that_i
         "sys.path.insert(0, sys.argv.pop(1))\n"
         "import importlib.util as util\n"
         "find = util.find_spec\n"
-        "util.find_spec = lambda name, *more: None if name in ('torch', 'trl', 'vllm') else"
-        " find(name, *more)\n"
+        "util.find_spec = lambda name, *more: None if name in"
+        " ('torch', 'trl', 'vllm', 'huggingface_hub', 'uvicorn') else find(name, *more)\n"
         "from tui.cli import main\n"
         "main()\n"
     )
     variables = {"LUTHIER_HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin"}
-    for arguments in (["train", str(data)], ["demo"], ["models", "import", "builtin"]):
+    model = llama(tmp_path / "model")
+    for arguments in (
+        ["train", str(data)],
+        ["train", str(data), "--model", str(model)],
+        ["demo"],
+        ["models", "import", "builtin"],
+        ["models", "import", "hub:owner/name"],
+        ["api"],
+    ):
         refused = subprocess.run(
             [sys.executable, "-P", "-c", hidden, str(ROOT), *arguments],
             env=variables,
@@ -154,3 +164,4 @@ def test_without_the_training_libraries_a_run_is_refused_with_the_command_that_i
         )
         assert refused.returncode == 1, refused.stderr
         assert "not installed" in refused.stderr and "SET=cpu" in refused.stderr
+    assert not (tmp_path / "home" / "jobs").exists()

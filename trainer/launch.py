@@ -85,10 +85,12 @@ def resume(job: Job, force: bool = False) -> Job:
         )
         raise LuthierError("Nothing left to do", f"{job.id} is done.", hint)
     recipe = frozen_recipe(job)
+    here = Path(job.spec.python).resolve() == Path(sys.executable).resolve()
+    if here:
+        check_libraries("train")
     if begun(job.directory) and complete_checkpoints(job.directory):
         directory = registry.resolve(str(Run(job).base))
-        # else the worker compares its own libraries
-        here = Path(job.spec.python).resolve() == Path(sys.executable).resolve()
+        # elsewhere the worker compares its own libraries
         before = recorded(job.directory)
         now = fingerprint(job.directory, recipe, directory, None if here else before["versions"])
         check_possible(job.id, before, now)
@@ -103,13 +105,13 @@ def resume(job: Job, force: bool = False) -> Job:
 def run_spec(recipe: Recipe, sweep: dict[str, Any] | None = None) -> Spec:
     """Plan the run: the orders of its job; `sweep` binds it to others (trainer.sweep). LuthierError
     at the first thing that is wrong."""
-    check_libraries("train")
     return planned_spec(recipe, make_plan(recipe), sweep)
 
 
 def planned_spec(recipe: Recipe, plan: Plan, sweep: dict[str, Any] | None = None) -> Spec:
     """The orders of a run's job. The certificate is made on one GPU, where the result is; a guard
     waits for it."""
+    check_libraries("train")
     certified = recipe.certify and machine() == 0
     then = (
         [

@@ -20,7 +20,7 @@ from jobs.luthier_error import LuthierError
 from jobs.os_errors import in_words, unencodable
 from tui import garbage
 from tui.commands.exit_status import ExitStatus
-from tui.completion import HELP_OPTIONS
+from tui.completion import HELP_OPTIONS, LONGEST_SUMMARY
 
 
 class Section(NamedTuple):
@@ -112,7 +112,6 @@ SECTIONS = (
     ),
 )
 _COMMANDS = {name: where for section in SECTIONS for name, where in section.commands.items()}
-_LONGEST_SUMMARY = 1000  # a whole first sentence, which the formatter wraps
 
 
 class LazyGroup(click.Group):
@@ -133,7 +132,7 @@ class LazyGroup(click.Group):
             with formatter.section(section.title):
                 formatter.write_dl(
                     [
-                        (name, command.get_short_help_str(_LONGEST_SUMMARY))
+                        (name, command.get_short_help_str(LONGEST_SUMMARY))
                         for name, command in commands
                         if command is not None
                     ]

@@ -19,6 +19,8 @@ _DEPTH = 3
 _MOST_ENTRIES = 5000  # looked at, so that a home folder full of files takes no longer
 _COMPRESSED = (".gz", ".zst")
 _SKIPPED = frozenset({"node_modules", "__pycache__", "venv", "site-packages"})
+_OF_A_MODEL = frozenset({"tokenizer.json", "model.safetensors", "adapter_config.json"})
+"""What only a model's folder has, whose JSON is no data."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class FileLook:
 
 def data_files(folder: Path) -> list[Path]:
     """The files in and below a folder that may hold conversations, the nearest first. Not those of
-    Luthier's jobs and models, if its home is there."""
+    Luthier's jobs and models, if its home is there, nor a model's own JSON."""
     files: list[Path] = []
     for path in _files_below(folder):
         name = path.name.lower()
@@ -59,6 +61,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
                 entries = sorted(scanned, key=lambda entry: entry.name)
         except OSError:
             continue
+        is_model = any(entry.name in _OF_A_MODEL for entry in entries)
         for entry in entries:
             entries_read += 1
             if entries_read > _MOST_ENTRIES:
@@ -68,7 +71,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
             if entry.is_dir(follow_symlinks=False):
                 if depth < _DEPTH and Path(entry.path) not in own_folders:
                     folders.append((Path(entry.path), depth + 1))
-            elif entry.is_file():
+            elif entry.is_file() and not (is_model and entry.name.endswith(".json")):
                 yield Path(entry.path)
 
 

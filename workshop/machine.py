@@ -36,7 +36,7 @@ class Machine:
 def this_machine() -> Machine:
     """Light, but slow enough for a thread."""
     missing = tuple(
-        f"{check.name}: {check.hint or check.detail}"
+        f"{check.name}: `luthier doctor --fix` shows what helps"
         for check in quick_checks()
         if check.ok is False
     )

@@ -15,7 +15,8 @@ from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from models.adapters import read_adapter
 from models.builtin import BUILTIN
-from models.imports.source import Folder, Hub, Source, name_for, parse_source
+from models.imports.source import Folder, Gguf, Hub, Source, name_for, parse_source
+from models.installation import check_libraries
 from models.registry import resolve
 
 MODULE = "models.import_worker"
@@ -57,8 +58,13 @@ def start_import(text: str, name: str | None = None, trust: str = "") -> Job:
     model_name = name_for(source, name)
     check_trust(source, trust)
     out = check_free(model_name)
-    if isinstance(source, Folder):
-        _check_folder(source.path)
+    match source:
+        case Folder(path=folder):
+            _check_folder(folder)
+        case Gguf():
+            check_libraries("import GGUF files")
+        case Hub():
+            check_libraries("import from the hub")
     for job in all_jobs("import"):
         if order_of(job).out == str(out) and job.alive():
             raise LuthierError(

@@ -27,10 +27,16 @@ def test_imports_that_work_are_timed() -> None:
 
 
 def test_a_failing_import_shows_the_error_and_how_to_see_all_of_it() -> None:
-    check = environment.check_imports("serving", "import no_such_library_xyz")
+    check = environment.check_imports("serving", "import json.no_such_part")
     assert check.ok is False
-    assert check.detail == "ModuleNotFoundError: No module named 'no_such_library_xyz'"
-    assert "import no_such_library_xyz" in check.hint
+    assert check.detail.startswith("ModuleNotFoundError: No module named 'json.no_such_part'")
+    assert "import json.no_such_part" in check.hint
+
+
+def test_of_a_library_that_is_not_there_its_name_says_enough() -> None:
+    check = environment.check_imports("serving", "import no_such_library_xyz")
+    assert (check.ok, check.hint) == (False, "")
+    assert check.detail == "no_such_library_xyz is not installed"
 
 
 def test_an_import_that_crashes_names_the_signal() -> None:

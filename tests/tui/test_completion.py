@@ -3,6 +3,8 @@ is run."""
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,8 +13,10 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from jobs.job import create
 from jobs.spec import Spec
@@ -20,7 +24,7 @@ from tests.tui.interactive_shell import InteractiveShell
 from tui.cli import luthier, main
 from tui.completion import grammar
 from tui.completion.names import suggestions
-from tui.completion.shells import SHELLS, Shell, candidates, script
+from tui.completion.shells import SHELLS, Shell, answer, candidates, script
 from tui.completion.typed_line import Word, continued, words_of
 
 FOREIGN_NAMES = [
@@ -57,6 +61,9 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path, home: Path) -> Iterato
     (folder / "x-ray notes.txt").write_text("")
     (folder / "zulu folder").mkdir()
     (folder / "zulu folder" / "yankee.jsonl").write_text("{}\n")
+    user = tmp_path / "user"
+    user.mkdir()
+    (user / "sierra's.jsonl").write_text("{}\n")
     opened = InteractiveShell(request.param, folder, home)
     yield opened
     opened.close()
@@ -72,7 +79,9 @@ def test_every_shell_completes_any_name_as_one_word(shell: InteractiveShell) -> 
 
 
 @pytest.mark.heavy
-def test_every_shell_goes_on_with_quotes_options_and_files(shell: InteractiveShell) -> None:
+def test_every_shell_goes_on_with_quotes_options_and_files(
+    shell: InteractiveShell, tmp_path: Path
+) -> None:
     lines = {
         "luthier log 'bra\t\r": ["log", FOREIGN_NAMES[1]],
         'luthier log "bra\t\r': ["log", FOREIGN_NAMES[1]],
@@ -86,6 +95,12 @@ def test_every_shell_goes_on_with_quotes_options_and_files(shell: InteractiveShe
         "luthier data check zul\tya\t\r": ["data", "check", "zulu folder/yankee.jsonl"],
         "luthier compare alpha\\ one --prompts x-ray\\ n\t\r": [
             *("compare", "alpha one", "--prompts", "x-ray notes.txt")
+        ],
+        "luthier compare --prompts=x-ray\\ n\t\r": ["compare", "--prompts=x-ray notes.txt"],
+        "luthier train ~/si\t\r": ["train", f"{tmp_path}/user/sierra's.jsonl"],
+        "luthier train $HOME/si\t\r": ["train", f"{tmp_path}/user/sierra's.jsonl"],
+        "luthier compare alp\t --prompts ~/si\t\r": [
+            *("compare", "alpha one", "--prompts", f"{tmp_path}/user/sierra's.jsonl")
         ],
     }
     for line in lines:
@@ -103,6 +118,20 @@ def test_every_shell_lists_what_is_possible(shell: InteractiveShell) -> None:
     shell.wait_for("alpha")
     shell.wait_for("lima")
     assert "\x1b]0;title" not in shell.shown
+
+
+@pytest.mark.parametrize(("line", "columns"), [("log ", 100), ("log ", 20), ("", 40)])
+def test_what_zsh_lists_takes_one_line_each(
+    home: Path, line: str, columns: int, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    for name in FOREIGN_NAMES:
+        create(Spec("run", name, "trainer.worker"))
+    answer("zsh", [line, str(columns)])
+    displays = capfdbinary.readouterr().out.decode().split("\0")[2::2]
+    assert len(displays) >= len(FOREIGN_NAMES)
+    assert max(map(cell_len, displays)) < columns
+    if columns == 100:
+        assert len({cell_len(display.partition("run, ")[0]) for display in displays}) == 1
 
 
 def _closed(quote: str, written: str) -> str:
@@ -178,6 +207,8 @@ def test_names_are_those_that_the_commands_take(home: Path) -> None:
     assert steps == [f"{second.short_id}@200", f"{second.short_id}@100"]
     (home / "config.toml").write_text("this is [no TOML")
     assert suggestions("endpoint", "") == []
+    (home / "models").write_text("no folder, so that listing it fails")
+    assert [each.name for each in suggestions("model", "")] == ["builtin"]
 
 
 @pytest.mark.heavy
@@ -203,6 +234,13 @@ def test_every_argument_that_names_something_completes(home: Path) -> None:
     assert list(walk(luthier, "luthier")) == []
 
 
+def test_summaries_are_whole_sentences(home: Path) -> None:
+    """Each shell cuts them to its terminal."""
+    commands = candidates([], "")
+    assert len(commands) > 30
+    assert [item.value for item in commands if (item.help or "...").endswith("...")] == []
+
+
 def test_a_start_file_of_an_earlier_version_still_works(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,21 +250,38 @@ def test_a_start_file_of_an_earlier_version_still_works(
     assert capsys.readouterr().out == script("zsh")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("shell_name", SHELLS)
 def test_install_writes_the_script_where_the_shell_looks(
     shell_name: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from click.testing import CliRunner
-
-    monkeypatch.setenv("HOME", str(tmp_path))
+    """A new shell then completes luthier, with the line that the command says where it takes one;
+    the home's name needs quoting."""
+    user = tmp_path / "user's home"
+    user.mkdir()
+    monkeypatch.setenv("HOME", str(user))
     for variable in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "BASH_COMPLETION_USER_DIR", "ZDOTDIR"):
         monkeypatch.delenv(variable, raising=False)
-    done = CliRunner().invoke(luthier, ["completion", shell_name, "--install"])
+    done = CliRunner().invoke(luthier, ["completion", shell_name, "--install", "--json"])
     assert done.exit_code == 0
-    written = [path for path in tmp_path.rglob("*luthier*") if path.is_file()]
-    printed = CliRunner().invoke(luthier, ["completion", shell_name]).output
-    assert [path.read_text() for path in written] == [printed]
-    assert str(written[0]) in "".join(done.output.split())
+    installed = json.loads(done.stdout)
+    assert Path(installed["file"]).read_text() == script(shell_name)
+    asked = {
+        "bash": "complete -p luthier || { . /usr/share/bash-completion/bash_completion;"
+        " __load_completion luthier || _comp_load luthier; complete -p luthier; }",
+        "zsh": "print $_comps[luthier]",
+        "fish": "complete -C 'luthier '; complete luthier",
+    }
+    program = shutil.which(shell_name)
+    if program is None:
+        pytest.skip(f"{shell_name} is not installed")
+    (user / "luthier").touch(mode=0o755)  # fish loads nothing for a command that it does not find
+    monkeypatch.setenv("PATH", f"{user}:{os.environ['PATH']}")
+    commands = f"{installed['line']}\n{asked[shell_name]}\n"
+    shown = subprocess.run(
+        [program, "-c", commands], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert "_luthier" in shown.stdout, shown
 
 
 @pytest.mark.heavy

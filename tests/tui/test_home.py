@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from jobs.job import Job
+from models.environment import Check
 from tests.tui import data_folders, folders
 from tests.tui.driving import ready, screen_text, until
 from tests.tui.test_new_run import ROW
@@ -37,6 +39,9 @@ def near(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "pirates.jsonl").write_text(rows)
     (folder / "raw" / "support.csv").write_text("prompt,response\nWho?,Me.\n")
     (folder / "package.json").write_text('{"a": 1}')
+    (folder / "a-model").mkdir()
+    for name in ("config.json", "tokenizer.json"):  # no data, and not listed
+        (folder / "a-model" / name).write_text("{}")
     monkeypatch.chdir(folder)
     return folder
 
@@ -73,11 +78,24 @@ async def test_home_lists_the_data_files_with_their_rows(near: Path) -> None:
         assert home.choices.highlighted_id == str(near / "pirates.jsonl")
         # what cannot be trained on comes last
         names = [option.id for option in home.choices.options]
+        assert not any("a-model" in str(name) for name in names)
         assert names[:3] == [
             str(near / name) for name in ("pirates.jsonl", "raw/support.csv", "package.json")
         ]
         assert "teaches a chat model from your conversations" in screen_text(app)
         assert "Try the demo" in screen_text(app) and "Connect an endpoint" in screen_text(app)
+
+
+async def test_what_is_missing_is_said_with_what_helps_in_one_line(
+    near: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = Check("packages", False, "not installed: torch", "Install the libraries.")
+    monkeypatch.setattr("workshop.machine.quick_checks", lambda: iter([missing]))
+    app = LuthierApp("home")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot)
+        said = "missing packages: `luthier doctor --fix` shows what helps"
+        await until(pilot, lambda: any(said in line for line in screen_text(app).splitlines()))
 
 
 async def test_part_of_a_name_enter_enter_is_a_run(near: Path, started: list[Recipe]) -> None:
@@ -86,6 +104,7 @@ async def test_part_of_a_name_enter_enter_is_a_run(near: Path, started: list[Rec
         await opened(pilot)
         await pilot.press(*"pir", "enter")
         await until(pilot, lambda: isinstance(app.screen, NewRunScreen))
+        assert app.screen.query_one("#field-data Input", Input).value == "pirates.jsonl"
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
         await pilot.press("f2")  # home is as it was: the form has done its work

@@ -22,6 +22,7 @@ from tui.new_run.screen import NewRunScreen
 from tui.runs.run_screen import RunScreen
 from tui.runs.runs_screen import RunsScreen
 from tui.shared.confirm_modal import ConfirmModal
+from tui.shared.error_modal import ErrorModal
 from tui.shared.toml_modal import TomlModal
 
 ROW = '{"messages": [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "Aye."}]}'
@@ -158,7 +159,10 @@ async def test_a_refused_run_keeps_what_was_chosen_and_says_why(
         screen = await opened(pilot)
         fill(screen, data=str(pirates))
         await pilot.press("enter")
-        await until(pilot, lambda: "The disk is full" in text_of(app, "#form-error"))
+        await until(pilot, lambda: isinstance(app.screen, ErrorModal))
+        assert "Make room." in screen_text(app)
+        await pilot.press("escape")
+        assert "The disk is full" in text_of(app, "#form-error")
         await pilot.press("escape")
         assert isinstance(app.screen, ConfirmModal)
         await pilot.press("escape")
@@ -166,6 +170,34 @@ async def test_a_refused_run_keeps_what_was_chosen_and_says_why(
         assert screen.form.field("data").value == str(pirates)
         await pilot.press("escape", "y")
         await until(pilot, lambda: isinstance(app.screen, RunsScreen))
+
+
+async def test_enter_shows_the_whole_reason_why_there_is_no_plan(pirates: Path) -> None:
+    """It can be copied there, with the command in it."""
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot)
+        fill(screen, data=str(pirates), model="nothing-like-it")
+        await until(pilot, lambda: "model" in screen.form.wrong)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, ErrorModal))
+        await pilot.press("escape")
+        fill(screen, model="builtin")
+        await until(pilot, lambda: not screen.form.wrong)
+
+
+async def test_a_key_that_mends_what_was_refused_is_planned_with(pirates: Path, home: Path) -> None:
+    damaged = home / "damaged.jsonl"
+    damaged.write_text(f'{pirates.read_text()}{{"messages": [\n')
+    app = LuthierApp()
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot)
+        fill(screen, data=str(damaged))
+        await until(pilot, lambda: screen.form.wrong == ["data"])
+        await pilot.press("f3", *"policy.damage", "enter")
+        app.screen.query_one(Input).value = "drop"
+        await pilot.press("enter", "escape")
+        await until(pilot, lambda: not screen.form.wrong and "memory" in screen_text(app))
 
 
 async def test_a_recipe_with_lists_queues_a_sweep(

@@ -21,7 +21,13 @@ from jobs.job import JOB_VARIABLE, create
 from jobs.spec import Spec
 from models import environment
 from models.environment import Check
-from models.installation import _CPU_TORCH, BUILTIN_PACKAGE, Installation
+from models.installation import (
+    _CPU_TORCH,
+    BUILTIN_PACKAGE,
+    Installation,
+    Installer,
+    builtin_model_commands,
+)
 from tui.cli import luthier
 from workshop import doctor
 from workshop.doctor import Finding, examine_home
@@ -228,6 +234,24 @@ def test_the_command_is_that_of_this_installation(
 ) -> None:
     monkeypatch.setattr("models.installation.importlib.util.find_spec", lambda name: object())
     assert installation.packages("cpu") == packages
+
+
+@pytest.mark.parametrize(
+    ("installer", "first", "then"),
+    [
+        ("uv tool", "uv tool install --force ", "uv pip install --python "),
+        ("pipx", "pipx install --force ", "pipx runpip "),
+    ],
+)
+def test_the_libraries_come_before_the_built_in_model(
+    installer: Installer, first: str, then: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both installers put them into a new environment, in which the model is not."""
+    monkeypatch.setattr("models.installation.installation", lambda: Installation(installer, ""))
+    monkeypatch.setattr("models.installation.importlib.util.find_spec", lambda name: None)
+    libraries, _, model = builtin_model_commands().partition(" && ")
+    assert libraries.startswith(first) and model.startswith(then)
+    assert model.endswith(BUILTIN_PACKAGE)
 
 
 def test_the_built_in_models_package_is_that_of_the_locks() -> None:

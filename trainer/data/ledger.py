@@ -156,17 +156,18 @@ class Stops:
             reasons.append(
                 f'{stop.first_row} (policy.{stop.policy} is "stop"; it applies here{further}).'
             )
-        changes = [f"{stop.policy} = {_instead(stop.policy)}" for stop in self]
-        ways = [hint for stop in self if (hint := POLICIES[stop.policy].hint)]
-        hint = "\n".join(
-            (
-                (
-                    "Repair the data, or change the recipe's section [policy]:"
-                    f" {', '.join(changes)}."
-                ),
-                *ways,
+        changes = [
+            f"{stop.policy} = {_instead(stop.policy)}"
+            for stop in self
+            if stop.rows != total_rows or _keeping(stop.policy)
+        ]
+        repair = "Repair the data: if these rows were dropped, none would be left."
+        if changes:
+            repair = (
+                "Repair the data, or change the recipe's section [policy] (f3 on the app's New run"
+                f" screen): {', '.join(changes)}."
             )
-        )
+        hint = "\n".join((repair, *(hint for stop in self if (hint := POLICIES[stop.policy].hint))))
         if unproved is None or "mask" not in self._by_policy:
             return LuthierError("Stopped by a policy", "\n".join(reasons), hint)
         title = unproved.title if len(self._by_policy) == 1 else "Stopped by a policy"
@@ -222,8 +223,11 @@ def _keeps(policy: str) -> bool:
 
 def _instead(policy: str) -> str:
     """What to choose in the place of stop: what keeps the row, if anything does."""
-    keeping = [choice for choice in choices(policy) if choice not in ("stop", "drop")] or ["drop"]
-    return " or ".join(f'"{choice}"' for choice in keeping)
+    return " or ".join(f'"{choice}"' for choice in _keeping(policy) or ["drop"])
+
+
+def _keeping(policy: str) -> list[str]:
+    return [choice for choice in choices(policy) if choice not in ("stop", "drop")]
 
 
 class LedgerError(AssertionError):

@@ -149,8 +149,7 @@ class RunServer:
             case _:
                 now = "loads the tuned model"
         return Content.from_markup(
-            "[b]The server of $name[/]\n\n$now\n\nThe chat opens by itself. [$primary]3[/] shows"
-            " the server.",
+            "[b]$name[/]\n\n$now\n\nThe chat opens by itself. [$primary]3[/] shows the server.",
             name=job.spec.name,
             now=now,
         )

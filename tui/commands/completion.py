@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tui.commands.output import examples, json_option, print_json, say_aside, say_done, write
+from tui.commands.output import examples, json_option, print_json, say_aside, say_done, talk, write
 from tui.completion.install import install as install_for
 from tui.completion.shells import SHELLS, Shell, script
 
@@ -29,10 +29,13 @@ def completion(shell: Shell | None, install: bool, as_json: bool) -> None:
         return
     installed = install_for(shell)
     if as_json:
-        print_json({"shell": shell, "file": str(installed.path), "then": installed.then})
+        entry = {"shell": shell, "file": str(installed.path), "then": installed.then}
+        print_json(entry | {"line": installed.line})
         return
     say_done(f"Wrote {installed.path}.")
     say_aside(installed.then)
+    if installed.line:
+        talk.print(f"  {installed.line}", soft_wrap=True)  # to be copied
 
 
 def _login_shell() -> Shell:

@@ -16,9 +16,10 @@ from rich.text import Text
 
 from jobs.files import write_json
 from jobs.job import Job
+from models.builtin import BUILTIN
 from models.conversations import read_prompts
 from models.installation import check_libraries
-from models.registry import resolve
+from models.registry import planned_directory, resolve
 from models.runs import Run
 from serve import launch as serving
 from serve.asking import Answer, ask_all
@@ -56,6 +57,7 @@ _SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=80)
 def demo(keep: bool, as_json: bool) -> None:
     """Fine-tune the built-in model on the sample data, serve base and tuned, and ask both the same
     held-out questions."""
+    planned_directory(BUILTIN)  # it says what the model takes, the libraries included
     check_libraries("train")
     vllm_module()
     began = time.monotonic()

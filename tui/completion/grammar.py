@@ -11,18 +11,17 @@ import click
 from click.exceptions import NoSuchCommand
 
 from jobs import foreign_json
-from tui.completion import HELP_OPTIONS
+from tui.completion import HELP_OPTIONS, LONGEST_SUMMARY
 from tui.completion.name_parameter import Name, Words
 
 GRAMMAR = Path(__file__).with_name("grammar.json")
-_LONGEST_SUMMARY = 80
 
 
 def written(command: click.Command) -> dict[str, Any]:
     """A command with all below it, as JSON."""
     context = click.Context(command)
     entry: dict[str, Any] = {
-        "help": command.get_short_help_str(_LONGEST_SUMMARY),
+        "help": command.get_short_help_str(LONGEST_SUMMARY).rstrip("."),
         "parameters": [_parameter(each) for each in command.params],
     }
     if isinstance(command, click.Group):
@@ -71,7 +70,7 @@ class Grammar(click.Group):
         super().__init__(
             name,
             params=[_made(each) for each in entry["parameters"]],
-            help=entry["help"],
+            short_help=entry["help"],
             invoke_without_command=True,
             context_settings={"help_option_names": HELP_OPTIONS},
         )
@@ -96,7 +95,7 @@ class Grammar(click.Group):
         return click.Command(
             cmd_name,
             params=[_made(each) for each in entry["parameters"]],
-            help=entry["help"],
+            short_help=entry["help"],
         )
 
 

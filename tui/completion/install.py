@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ class Installed:
     path: Path
     then: str
     """What the user does next."""
+    line: str = ""
+    """What that adds to the shell's start file."""
 
 
 def install(shell: Shell) -> Installed:
@@ -48,7 +51,8 @@ def _for_bash() -> Installed:
     return Installed(
         path,
         "The package bash-completion, which loads this file, is not installed. Add this line to"
-        f" ~/.bashrc: source {path}",
+        " ~/.bashrc:",
+        f"source {shlex.quote(str(path))}",
     )
 
 
@@ -65,7 +69,8 @@ def _for_zsh() -> Installed:
         return Installed(path, "New shells complete luthier, if compinit runs in your ~/.zshrc.")
     return Installed(
         path,
-        f"Add these lines to ~/.zshrc: fpath=({folder} $fpath); autoload -Uz compinit && compinit",
+        "Add this line to ~/.zshrc:",
+        f"fpath=({shlex.quote(str(folder))} $fpath); autoload -Uz compinit && compinit",
     )
 
 

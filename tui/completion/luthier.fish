@@ -6,7 +6,7 @@ function __luthier_complete
     set -l fields (env _LUTHIER_COMPLETE=fish $program $words[2..-1] "$typed" 2>/dev/null </dev/null | string split0)
     switch "$fields[1]"
         case file
-            string join0 -- (__fish_complete_path "$typed")
+            string join0 -- (complete -C "'' $typed")
         case dir
             string join0 -- (__fish_complete_directories "$typed")
     end

@@ -4,7 +4,7 @@ _luthier() {
     local program=${words[1]/#\~\//$HOME/}
     local line="${(j: :)words[2,CURRENT-1]} $IPREFIX$QIPREFIX$PREFIX"
     local -a fields values displays
-    fields=("${(@0)$(_LUTHIER_COMPLETE=zsh "$program" "$line" 2>/dev/null </dev/null)}")
+    fields=("${(@0)$(_LUTHIER_COMPLETE=zsh "$program" "$line" "$COLUMNS" 2>/dev/null </dev/null)}")
     local at
     for ((at = 2; at < $#fields; at += 2)); do
         values+=("$fields[at]")

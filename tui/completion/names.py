@@ -25,17 +25,15 @@ class Suggestion(NamedTuple):
 
 
 def suggestions(kind: NameKind, beginning: str) -> list[Suggestion]:
-    """What there is of a kind whose name begins so. Nothing where the home cannot be read: a tab
-    is no moment for an error."""
-    try:
-        return [
-            suggestion
-            for suggestion in _READERS[kind](beginning)
+    """What there is of a kind whose name begins so, as far as the home can be read: a tab is no
+    moment for an error."""
+    fitting: list[Suggestion] = []
+    with suppress(OSError, LuthierError, ValueError):
+        for suggestion in _READERS[kind](beginning):
             # a word with a hyphen in front would be taken for an option
-            if suggestion.name.startswith(beginning) and not suggestion.name.startswith("-")
-        ]
-    except (OSError, LuthierError, ValueError):
-        return []
+            if suggestion.name.startswith(beginning) and not suggestion.name.startswith("-"):
+                fitting.append(suggestion)
+    return fitting
 
 
 def _jobs(beginning: str, *kinds: str) -> Iterator[Job]:
@@ -77,7 +75,7 @@ def _checkpoints(run_name: str) -> Iterator[Suggestion]:
     """The checkpoints of a run: RUN@STEP, the newest first."""
     from models.run_folder import RunFolder
 
-    for job in _jobs("", "run"):
+    for job in _jobs(run_name, "run"):
         if run_name in (job.spec.name, job.id, job.short_id):
             steps = RunFolder(job.directory).complete_checkpoints()
             yield from (Suggestion(f"{run_name}@{step}") for step, _ in reversed(steps))

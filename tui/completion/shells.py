@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+import unicodedata
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -22,6 +22,8 @@ from tui.completion.typed_line import Word, continued, words_of
 Shell = Literal["bash", "zsh", "fish"]
 SHELLS: tuple[Shell, ...] = get_args(Shell)
 VARIABLE = "_LUTHIER_COMPLETE"
+_WIDTH = 80  # of a terminal that does not say its own
+_WITHOUT_WIDTH = ("Mn", "Me", "Cf")
 
 
 def script(shell: Shell) -> str:
@@ -84,16 +86,19 @@ def _bash(arguments: list[str]) -> list[str]:
 
 
 def _zsh(arguments: list[str]) -> list[str]:
-    """The line without the command comes; of each candidate its value and how it is shown."""
-    *before, word = words_of(arguments[0])
+    """The line without the command and the terminal's width come; of each candidate its value and
+    how it is shown, in one line of that terminal."""
+    line, columns = (*arguments, "")[:2]
+    *before, word = words_of(line)
     items = candidates([each.text for each in before], word.text)
     plain = _plain(items)
-    width = max((len(_shown(item.value)) for item in plain), default=0)
-    pairs = [
-        (item.value, f"{_shown(item.value):{width}}  {_shown(item.help or '')}".rstrip())
-        for item in plain
-    ]
-    return [_extra(items), *(field for pair in pairs for field in pair)]
+    room = int(columns or _WIDTH) - 1  # scripts of earlier versions send no width
+    longest = max((_cell_count(_shown(item.value)) for item in plain), default=0)
+    fields = [_extra(items)]
+    for item in plain:
+        display = f"{_fitted(_shown(item.value), longest)}  {_shown(item.help or '')}".rstrip()
+        fields += [item.value, _fitted(display, room).rstrip()]
+    return fields
 
 
 def _fish(arguments: list[str]) -> list[str]:
@@ -102,8 +107,6 @@ def _fish(arguments: list[str]) -> list[str]:
     *before, typed = arguments
     word = words_of(typed)[-1]
     items = candidates(before, word.text)
-    if any(item.type != "plain" for item in items):
-        items = _with_files(items, word.text)
     described = [
         f"{item.value}\t{_shown(item.help or '')}".rstrip("\t")
         for item in _plain(items)
@@ -112,21 +115,23 @@ def _fish(arguments: list[str]) -> list[str]:
     return [_extra(items), *described]
 
 
-def _with_files(items: list[CompletionItem[str]], beginning: str) -> list[CompletionItem[str]]:
-    """With the files that fit: fish 3 does not complete an escaped path from within a completion.
-    It does after ~, which is its own to expand."""
-    from tui.completion.names import files
-
-    option, equals, path = beginning.rpartition("=")
-    with suppress(OSError):
-        listed = [
-            CompletionItem(f"{option}{equals}{suggestion.name}") for suggestion in files(path)
-        ]
-        return listed or items
-    return []
-
-
 def _shown(text: str) -> str:
     from tui.shared.foreign_text import one_line
 
     return one_line(text)
+
+
+def _fitted(text: str, cells: int) -> str:
+    """The text in so many cells: padded, or cut. Rich, which measures text elsewhere, takes too
+    long to import."""
+    if _cell_count(text) <= cells:
+        return text + " " * (cells - _cell_count(text))
+    while _cell_count(text) >= cells:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def _cell_count(text: str) -> int:
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    without_width = sum(unicodedata.category(character) in _WITHOUT_WIDTH for character in text)
+    return len(text) + wide - without_width

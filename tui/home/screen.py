@@ -162,9 +162,8 @@ class HomeScreen(LuthierScreen):
         def start() -> Job:
             return train(demo_recipe())
 
-        self.notify("The demo starts: it prepares the built-in model, and trains it.", timeout=4)
-
         def open_run(job: Job) -> None:
+            self.notify("The demo has started: it prepares the built-in model, and trains it.")
             # the app does it: a screen cannot wait for its own end
             self.app.call_later(self.app.journey.open_started, job.id)
 

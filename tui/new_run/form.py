@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from textual.app import ComposeResult
@@ -10,6 +11,7 @@ from textual.content import Content
 from textual.suggester import Suggester, SuggestFromList
 from textual.widgets import Input, Static
 
+from jobs.counting import counted
 from jobs.files import expanded
 from models.hub_names import HUB
 from models.registry import list_models
@@ -85,7 +87,7 @@ class RunForm(Vertical):
     def show(self, draft: RecipeDraft) -> None:
         """A draft that did not come from the fields: of the editor, or of a key."""
         texts = {
-            "data": _SEPARATOR.join(draft.sources),
+            "data": _text_of(draft.sources),
             "model": draft.model,
             "name": str(draft.value("name") or ""),
         }
@@ -98,6 +100,8 @@ class RunForm(Vertical):
         """What else the recipe says, and the name that the run has without one."""
         self.input("name").placeholder = draft.default_name or "the data file's name"
         changes = [(key, value) for key, value in draft.changed_keys() if value != {}]
+        but = f", but for {counted(len(changes), 'setting')}" if changes else ""
+        self.input("recipe").placeholder = f"the defaults{but}"
         muted = "$foreground-muted"
         lines = [
             Content.assemble((f"{key:<25} ", muted), _short(value))
@@ -122,7 +126,7 @@ class RunForm(Vertical):
             self.field(key).show_error("")
         draft = self._with_recipe(draft)
         data, model, name = (self.field(key).value for key in ("data", "model", "name"))
-        if data != _SEPARATOR.join(draft.sources):
+        if data != _text_of(draft.sources):
             draft = draft.with_value("data", _sources(data) if data else None)
         if model != draft.model:
             draft = draft.with_value("model", model or None)
@@ -150,7 +154,7 @@ class RunForm(Vertical):
                 self.input("model").value = new.model
             return new
         new = RecipeDraft.of_file(path)
-        for key, value in (("data", _SEPARATOR.join(new.sources)), ("model", new.model)):
+        for key, value in (("data", _text_of(new.sources)), ("model", new.model)):
             if value:
                 self.input(key).value = value
         self.input("name").value = str(new.value("name") or "")
@@ -165,6 +169,16 @@ class RunForm(Vertical):
                 self.field("data").show_error(f"no such file or folder: {source}")
         if not model:
             self.field("model").show_error("a name or a folder is needed")
+
+
+def shown_source(source: str) -> str:
+    """As it fits into the field: from the current folder on, if it is in there."""
+    path, folder = expanded(source), Path.cwd()
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else source
+
+
+def _text_of(sources: Sequence[str]) -> str:
+    return _SEPARATOR.join(map(shown_source, sources))
 
 
 def _sources(text: str) -> list[str]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import ClassVar
 
-import click
 from textual import getters, on
 from textual.app import SuspendNotSupported
 from textual.binding import BindingType
@@ -28,7 +27,7 @@ from trainer.recipe_draft import RecipeDraft
 from trainer.sweep import Sweep
 from tui import key_bindings
 from tui.new_run.data_look import DataLook
-from tui.new_run.form import RunForm
+from tui.new_run.form import RunForm, shown_source
 from tui.new_run.outlook import MOST_SAMPLES, RunOutlook
 from tui.new_run.outlook_text import Outlook
 from tui.shared.action import Place
@@ -77,6 +76,7 @@ class NewRunScreen(LuthierScreen):
         """What the fields had when they were read."""
         self._version = 0
         self._outlook: Outlook | None = None
+        self._refusal: Refusal | None = None
         self._look = DataLook()
         self.job: Job | None = None
         """The look at the data, which is shown here: no notice needs to say that it is done."""
@@ -93,7 +93,7 @@ class NewRunScreen(LuthierScreen):
     def on_mount(self) -> None:
         key = "recipe" if self._source.endswith(".toml") else "data"
         if self._source:
-            self.form.input(key).value = self._source
+            self.form.input(key).value = shown_source(self._source)
         else:
             self.form.show(self.draft)
         self._read_fields()
@@ -142,10 +142,18 @@ class NewRunScreen(LuthierScreen):
         self.form.show_changes(draft)
         self._work_out()
 
+    def _use_from_elsewhere(self, draft: RecipeDraft) -> None:
+        """What did not come from the fields: they show it, and whether it can be planned is
+        open again."""
+        if self._refusal is not None and self._refusal.field:
+            self.form.field(self._refusal.field).show_error("")
+        self.form.show(draft)
+        self._use(draft)
+
     def _work_out(self) -> None:
         """Plan it in a thread; what was typed meanwhile makes the answer void."""
         self._version += 1
-        self._outlook = None
+        self._outlook = self._refusal = None
         self.form.show_problem(Content(""))
         if not self.draft.sources:
             self.right.say(_NO_DATA)
@@ -204,7 +212,7 @@ class NewRunScreen(LuthierScreen):
             self.right.show(self._outlook, self._look)
 
     def _refuse(self, refusal: Refusal) -> None:
-        error = refusal.error
+        self._refusal, error = refusal, refusal.error
         if refusal.field:
             self.form.field(refusal.field).show_error(f"{error.title}. {error.message}")
             self.form.show_problem(Content.styled(error.hint, "$foreground-muted"))
@@ -233,6 +241,8 @@ class NewRunScreen(LuthierScreen):
             self.form.field("data").show_error("a data file or a folder is needed")
         if self.form.wrong:
             self.form.input(self.form.wrong[0]).focus()
+            if self._refusal is not None:
+                self.app.show_failure(self._refusal.error)  # whole, and to be copied
             return
         draft, outlook = self.draft, self._outlook
         plan = outlook.plan if outlook is not None and outlook.runs == 1 else None
@@ -251,6 +261,7 @@ class NewRunScreen(LuthierScreen):
             self._refuse(started)
             if started.field:
                 self.form.input(started.field).focus()
+            self.app.show_failure(started.error)
             return
         for warning in Run(started[0]).warnings:
             self.notify(warning, severity="warning", timeout=20, markup=False)
@@ -266,21 +277,20 @@ class NewRunScreen(LuthierScreen):
 
     def action_edit(self) -> None:
         """The whole recipe as TOML, in the user's editor."""
+        from tui.shared.editor import handed_over
+        from tui.shared.text_editor import edit_text
+
         self._read_now()
         text = self._rejected or self.draft.text
         try:
-            with self.app.suspend():
-                edited = click.edit(text, extension=".toml")
+            with handed_over(self.app):
+                saved = edit_text(text, ".toml")
         except SuspendNotSupported:
             from tui.shared.toml_modal import TomlModal
 
             self.app.push_screen(TomlModal("The recipe", text), self._edited)
             return
-        except click.ClickException as error:
-            raise LuthierError(
-                "The editor did not start", error.format_message(), "Set EDITOR to yours."
-            ) from None
-        self._edited(edited)
+        self._edited(saved if saved is None else f"{saved}\n")
 
     def _edited(self, text: str | None) -> None:
         if text is None or text == self.draft.text:
@@ -294,26 +304,21 @@ class NewRunScreen(LuthierScreen):
             self._refuse(Refusal(again))
             return
         self._rejected = ""
-        self.form.show(draft)
-        self._use(draft)
+        self._use_from_elsewhere(draft)
 
     def action_keys(self) -> None:
         from tui.new_run.keys_modal import KeysModal
 
         self._read_now()
 
-        def changed(draft: RecipeDraft) -> None:
-            self.form.show(draft)
-            self._use(draft)
-
-        self.app.push_screen(KeysModal(self.draft, changed))
+        self.app.push_screen(KeysModal(self.draft, self._use_from_elsewhere))
 
     def action_files(self) -> None:
         from tui.new_run.files_modal import FilesModal
 
         def chosen(path: Path | None) -> None:
             if path is not None:
-                self.form.input("data").value = str(path)
+                self.form.input("data").value = shown_source(str(path))
 
         self.app.push_screen(FilesModal(), chosen)
 
@@ -338,17 +343,17 @@ class NewRunScreen(LuthierScreen):
             return False
         from tui.shared.confirm_modal import ConfirmModal
 
+        def leave(leaves: bool | None) -> None:
+            if leaves:
+                self.app.pop_screen()
+
         self.app.push_screen(
             ConfirmModal(
                 "Leave the new run?", "What you chose here is lost.", yes="leave", no="stay"
             ),
-            self._leave,
+            leave,
         )
         return True
-
-    def _leave(self, leaves: bool | None) -> None:
-        if leaves:
-            self.app.pop_screen()
 
     def _is_changed(self) -> bool:
         return self.form.values() != self._first_values or self.draft != self._first_draft

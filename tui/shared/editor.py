@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 from textual.app import App, SuspendNotSupported
 
 from jobs.luthier_error import LuthierError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+@contextmanager
+def handed_over(app: App[None]) -> Iterator[None]:
+    """The terminal is the editor's: ctrl-C there reaches the app too, and is not meant for it."""
+
+    def leave_to_the_editor(number: int, frame: FrameType | None) -> None:
+        pass  # a program that is started does not inherit this, as it would SIG_IGN
+
+    with app.suspend():
+        handler = signal.signal(signal.SIGINT, leave_to_the_editor)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, handler)
 
 
 def edited(app: App[None], text: str, suffix: str = ".md") -> str | None:
@@ -12,7 +35,7 @@ def edited(app: App[None], text: str, suffix: str = ".md") -> str | None:
     from tui.shared.text_editor import edit_text
 
     try:
-        with app.suspend():
+        with handed_over(app):
             return edit_text(text, suffix)
     except SuspendNotSupported:
         raise LuthierError(

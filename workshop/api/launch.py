@@ -10,6 +10,7 @@ from jobs.near import did_you_mean
 from jobs.spec import Spec
 from jobs.state import Running
 from models import registry
+from models.installation import check_libraries
 from serve.key_files import client_key, control_key
 from serve.planning import living_servers
 from serve.ports import choose_port, choosing
@@ -54,6 +55,7 @@ def start_api(
     aliases = aliases or {}
     for name, model in aliases.items():
         _check_alias(name, model)
+    check_libraries("run the API")
     client_key(), control_key()
     with choosing():
         living = living_api()

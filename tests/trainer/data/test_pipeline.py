@@ -128,6 +128,13 @@ def test_the_mask_stops_by_its_own_error_or_drops_with_its_code(tmp_path: Path) 
     ).reasons == ["mask", "text_changed"]
 
 
+def test_to_drop_rows_is_no_advice_where_none_would_be_left(tmp_path: Path) -> None:
+    data = write(tmp_path / "data.jsonl", [talk("hello", "UNPROVABLE"), talk("you", "UNPROVABLE")])
+    with pytest.raises(Refused) as caught:
+        prepared(tmp_path / "stop", settings(data))
+    assert "none would be left" in caught.value.hint and "mask =" not in caught.value.hint
+
+
 def test_nothing_left_says_why(tmp_path: Path) -> None:
     data = write(tmp_path / "data.jsonl", [talk("hello"), talk("you")])
     with pytest.raises(Refused, match=r"drops all 2 rows: no answer that can be trained"):

@@ -21,6 +21,25 @@ def expanded(text: str | Path) -> Path:
         return Path(text)
 
 
+def why_missing(path: Path) -> str:
+    """Why nothing can be read at a path that somebody has named, in words; "" if something is
+    there. `Path.exists` raises where the name is too long, or a folder may not be entered."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return "no such file or folder"
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return ""
+
+
+def why_no_file(path: Path) -> str:
+    """Likewise of what must be a file."""
+    if reason := why_missing(path):
+        return reason.replace("file or folder", "file")
+    return "" if path.is_file() else "not a file"
+
+
 def write_atomic(path: Path, text: str, mode: int = 0o644, flush: bool = True) -> None:
     """Write under another name, flush to disk, rename. A reader sees the old file or the new one,
     never half of it.

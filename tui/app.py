@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar
 
+from textual._callback import invoke
 from textual.binding import BindingType
 from textual.dom import DOMNode
 from textual.message import Message
@@ -188,6 +189,16 @@ class LuthierApp(CleanApp, inherit_bindings=False):
             await super()._dispatch_message(message)
         except (LuthierError, OSError) as error:
             self.show_failure(error)
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Likewise of what a timer calls, or what was put off: no message brings that here, Textual
+        would end the app. It goes on by itself after a callback, but not after a message."""
+        called = error.__traceback__.tb_next if error.__traceback__ is not None else None
+        is_of_callback = called is not None and called.tb_frame.f_code is invoke.__code__
+        if is_of_callback and isinstance(error, LuthierError | OSError):
+            self.show_failure(error)
+        else:
+            super()._handle_exception(error)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """The reading of the jobs failed. It is tried every two seconds, but the same failure is

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 
 import pytest
 from textual.app import App
@@ -15,6 +16,7 @@ from tui import garbage
 from tui.app import LuthierApp
 from tui.runs.run_screen import RunScreen
 from tui.shared.error_modal import ErrorModal
+from tui.shared.footer import KeyFooter
 from tui.shared.messages import JobsRead
 
 
@@ -130,6 +132,24 @@ async def test_a_failure_in_the_background_is_shown_and_can_be_copied() -> None:
         assert app.clipboard == "No strings: The shop is shut.\nCome back on Monday."
         await pilot.press("x")
         assert not isinstance(app.screen, ErrorModal)
+
+
+@pytest.mark.parametrize("later", ["set_timer", "call_after_refresh", "call_next"])
+async def test_what_a_timer_could_not_do_is_shown_and_the_app_goes_on(later: str) -> None:
+    def fail() -> None:
+        Path("x" * 300).stat()
+
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        if later == "set_timer":
+            app.screen.set_timer(0.01, fail)
+        else:
+            getattr(app.screen.query_one(KeyFooter), later)(fail)
+        await until(pilot, lambda: isinstance(app.screen, ErrorModal))
+        await until(pilot, lambda: "name is too long" in screen_text(app))
+        await pilot.press("x", "2")
+        await until(pilot, lambda: app.current_mode == "models")
 
 
 async def test_an_unexpected_failure_leaves_its_details_in_a_file(home: object) -> None:

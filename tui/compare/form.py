@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.widgets import Label, Static
 from textual.widgets.selection_list import Selection
 
-from jobs.files import expanded
+from jobs.files import expanded, why_no_file
 from models.runs import Run
 from tui.shared.certificate_badge import badge
 from tui.shared.check_list import CheckList
@@ -72,8 +72,8 @@ class CompareForm(FormModal):
         path = expanded(prompts).absolute() if prompts else next(map(_held_out, runs), None)
         if path is None:
             self.field("prompts").show_error("which file? The run held nothing out")
-        elif not path.is_file():
-            self.field("prompts").show_error("no such file")
+        elif reason := why_no_file(path):
+            self.field("prompts").show_error(reason)
         if self.query(".field.-wrong") or tokens is None:
             return
         order = Order(

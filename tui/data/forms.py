@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.suggester import SuggestFromList
 from textual.widgets import Input
 
-from jobs.files import expanded
+from jobs.files import expanded, why_missing
 from tui.shared.form import Field, FormModal, JobStarted
 from tui.shared.key_line import KeyHint
 from tui.shared.path_suggester import PathSuggester
@@ -51,8 +51,8 @@ class LookModal(FormModal):
         source = self.field("source").value
         if not source:
             self.field("source").show_error("needed: a file or a folder of conversations")
-        elif not source.startswith("hub:") and not expanded(source).exists():
-            self.field("source").show_error("no such file or folder")
+        elif not source.startswith("hub:") and (reason := why_missing(expanded(source))):
+            self.field("source").show_error(reason)
         if not self.field("model").value:
             self.field("model").show_error("needed: a name or a folder")
         context = (

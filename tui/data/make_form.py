@@ -16,7 +16,7 @@ from textual.suggester import SuggestFromList
 from textual.widgets import Input, Static
 from textual.worker import get_current_worker
 
-from jobs.files import expanded
+from jobs.files import expanded, why_missing
 from jobs.luthier_error import LuthierError
 from tui.data.making_plan_modal import MakingPlanModal
 from tui.shared.form import Field, FormModal, JobStarted
@@ -104,8 +104,8 @@ class MakeModal(FormModal):
         document = self.field("document").value
         if not document:
             self.field("document").show_error("needed: a file or a folder of documents")
-        elif not expanded(document).exists():
-            self.field("document").show_error("no such file or folder")
+        elif reason := why_missing(expanded(document)):
+            self.field("document").show_error(reason)
         if not self.field("recipe").value:
             self.field("recipe").show_error(f"one of {', '.join(METHODS)}, or a folder")
         if (

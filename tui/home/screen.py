@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Label, OptionList, Static
 
-from jobs.files import expanded
+from jobs.files import expanded, why_missing
 from models.hub_names import HUB
 from tui import key_bindings
 from tui.home.start_list import DEMO, ENDPOINT, StartList
@@ -137,12 +137,13 @@ class HomeScreen(LuthierScreen):
     async def action_choose(self) -> None:
         """What is typed, if it is a path; else what is highlighted."""
         text = self.typed
-        if text.startswith(HUB) or (text and expanded(text).exists()):
+        reason = why_missing(expanded(text))
+        if text and (text.startswith(HUB) or not reason):
             await self._plan(text)
         elif self.choices.highlighted_id:
             await self._take(self.choices.highlighted_id)
         else:
-            self._say(f"{text!r} is not a path, and no file here has a name like it.")
+            self._say(f"{reason.capitalize()}, and no file here has a name like it: {text}")
 
     async def _take(self, choice: str) -> None:
         if choice == DEMO:

@@ -12,7 +12,7 @@ from textual.suggester import Suggester, SuggestFromList
 from textual.widgets import Input, Static
 
 from jobs.counting import counted
-from jobs.files import expanded
+from jobs.files import expanded, why_missing, why_no_file
 from models.hub_names import HUB
 from models.registry import list_models
 from trainer.key_values import as_text
@@ -141,8 +141,8 @@ class RunForm(Vertical):
         if text == self._recipe_read:
             return draft
         path = expanded(text)
-        if text and text not in self._presets and not path.is_file():
-            self.field("recipe").show_error("no such file, and no starting point")
+        if text and text not in self._presets and (reason := why_no_file(path)):
+            self.field("recipe").show_error(f"{reason}, and no starting point")
             return draft
         self._recipe_read = text
         data = self.field("data").value
@@ -165,8 +165,8 @@ class RunForm(Vertical):
             return
         for source in draft.sources:
             where = draft.path.parent if draft.path is not None else Path.cwd()
-            if not source.startswith(HUB) and not (where / expanded(source)).exists():
-                self.field("data").show_error(f"no such file or folder: {source}")
+            if not source.startswith(HUB) and (reason := why_missing(where / expanded(source))):
+                self.field("data").show_error(f"{reason}: {source}")
         if not model:
             self.field("model").show_error("a name or a folder is needed")
 
@@ -183,8 +183,8 @@ def _text_of(sources: Sequence[str]) -> str:
 
 def _sources(text: str) -> list[str]:
     """The paths in the field, absolute: a path with the separator in it is one path."""
-    path = expanded(text)
-    parts = [text] if path.exists() else [part.strip() for part in text.split(",")]
+    is_one = not why_missing(expanded(text))
+    parts = [text] if is_one else [part.strip() for part in text.split(",")]
     return [
         part if part.startswith(HUB) else str(expanded(part).absolute()) for part in parts if part
     ]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from jobs import giving_way
-from jobs.files import expanded
+from jobs.files import expanded, why_no_file
 from models.export.tools import SCRIPT_SETTINGS
 from tui import themes
 from tui.runs import run_order
@@ -81,7 +81,8 @@ class Setting:
             case "file":
                 if not isinstance(value, str) or not value:
                     return "The value must be a path."
-                return "" if expanded(value).is_file() else "No such file."
+                reason = why_no_file(expanded(value))
+                return f"{reason.capitalize()}." if reason else ""
 
     def word_of(self, app: LuthierApp, value: Value) -> str:
         """A value as a person reads it."""

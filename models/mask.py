@@ -373,10 +373,10 @@ class Masker:
         names = [call["function"]["name"] for call in calls]
         missing = [part for part in (answer, *names) if part not in trained]
         if missing:
-            what, hint = "", ""
-            if missing[0] != answer:
-                what, hint = "the call of ", _NO_CALLS_HINT
-            reason = f"the template leaves out {what}{missing[0]!r}."
+            is_call = missing[0] != answer
+            hint = _NO_CALLS_HINT if is_call else ""
+            part = f"the call of {missing[0]!r}" if is_call else repr(missing[0])
+            reason = f"the template leaves out {part}."
             raise MaskError("text_dropped", conversation, turn, reason, up_to_turn, hint)
         return left_out
 

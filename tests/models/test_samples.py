@@ -114,10 +114,10 @@ def test_one_marked_render_gives_what_the_definition_gives(
 
 
 def test_a_call_that_the_template_leaves_out_is_named_with_what_to_do() -> None:
-    told = conversation(("user", "how hot?"), ("assistant", ""))
+    talk = conversation(("user", "how hot?"), ("assistant", ""))
     call = {"name": "oven", "arguments": {}}
-    told.messages[1]["tool_calls"] = [{"id": "1", "type": "function", "function": call}]
-    (error,) = mask(told)
+    talk.messages[1]["tool_calls"] = [{"id": "1", "type": "function", "function": call}]
+    (error,) = mask(talk)
     assert isinstance(error, MaskError) and error.code == "text_dropped"
     assert error.reason == "the template leaves out the call of 'oven'."
     assert error.hint.startswith("The model's chat template has no place for tool calls")

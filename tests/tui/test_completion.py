@@ -278,10 +278,10 @@ def test_install_writes_the_script_where_the_shell_looks(
     (user / "luthier").touch(mode=0o755)  # fish loads nothing for a command that it does not find
     monkeypatch.setenv("PATH", f"{user}:{os.environ['PATH']}")
     commands = f"{installed['line']}\n{asked[shell_name]}\n"
-    shown = subprocess.run(
+    result = subprocess.run(
         [program, "-c", commands], capture_output=True, text=True, check=False, cwd=tmp_path
     )
-    assert "_luthier" in shown.stdout, shown
+    assert "_luthier" in result.stdout, result
 
 
 @pytest.mark.heavy

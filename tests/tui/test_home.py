@@ -94,8 +94,8 @@ async def test_what_is_missing_is_said_with_what_helps_in_one_line(
     app = LuthierApp("home")
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(pilot)
-        said = "missing packages: `luthier doctor --fix` shows what helps"
-        await until(pilot, lambda: any(said in line for line in screen_text(app).splitlines()))
+        notice = "missing packages: `luthier doctor --fix` shows what helps"
+        await until(pilot, lambda: any(notice in line for line in screen_text(app).splitlines()))
 
 
 async def test_part_of_a_name_enter_enter_is_a_run(near: Path, started: list[Recipe]) -> None:

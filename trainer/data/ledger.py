@@ -207,7 +207,7 @@ class Drops:
         hint = (
             "Each row needs at least one question and its answer: docs/data.md shows the formats."
         )
-        if any(_keeps(code) for code in self._rows):
+        if any(code in POLICIES and _keeping(code) for code in self._rows):
             hint += " The recipe's section [policy] decides what happens to odd rows."
         total = self._rows.total()
         rows = "the only row" if total == 1 else f"all {total:,} rows"
@@ -216,17 +216,13 @@ class Drops:
         )
 
 
-def _keeps(policy: str) -> bool:
-    """Whether another choice keeps the row."""
-    return policy in POLICIES and not {*choices(policy)} <= {"stop", "drop"}
-
-
 def _instead(policy: str) -> str:
     """What to choose in the place of stop: what keeps the row, if anything does."""
     return " or ".join(f'"{choice}"' for choice in _keeping(policy) or ["drop"])
 
 
 def _keeping(policy: str) -> list[str]:
+    """The choices that keep the row, or what is left of it."""
     return [choice for choice in choices(policy) if choice not in ("stop", "drop")]
 
 

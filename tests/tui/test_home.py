@@ -122,6 +122,7 @@ async def test_a_path_counts_before_the_list_and_a_wrong_one_is_named(near: Path
         await pilot.press("escape")  # takes back what was typed
         assert home.typed == "" and "No such file" not in screen_text(app)
         home.query_one("Input").value = "x" * 60_000  # type: ignore[attr-defined]
+        await pilot.pause()
         await pilot.press("enter")
         await until(pilot, lambda: "File name too long, and no file here" in screen_text(app))
         home.query_one("Input").value = str(near / "raw")  # type: ignore[attr-defined]

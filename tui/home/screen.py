@@ -137,6 +137,7 @@ class HomeScreen(LuthierScreen):
     async def action_choose(self) -> None:
         """What is typed, if it is a path; else what is highlighted."""
         text = self.typed
+        self.choices.narrow(text)  # enter may come before the message of what was typed
         reason = why_missing(expanded(text))
         if text and (text.startswith(HUB) or not reason):
             await self._plan(text)

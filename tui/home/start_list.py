@@ -64,8 +64,9 @@ class StartList(OptionList):
                 self.replace_option_prompt_at_index(index, self._file_line(path))
 
     def narrow(self, text: str) -> None:
-        self._text, self._moved = text, False
-        self._show()
+        if text != self._text:
+            self._text, self._moved = text, False
+            self._show()
 
     @property
     def highlighted_id(self) -> str:

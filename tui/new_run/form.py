@@ -100,8 +100,8 @@ class RunForm(Vertical):
         """What else the recipe says, and the name that the run has without one."""
         self.input("name").placeholder = draft.default_name or "the data file's name"
         changes = [(key, value) for key, value in draft.changed_keys() if value != {}]
-        but = f", but for {counted(len(changes), 'setting')}" if changes else ""
-        self.input("recipe").placeholder = f"the defaults{but}"
+        changed = f", with {counted(len(changes), 'setting')} changed" if changes else ""
+        self.input("recipe").placeholder = f"the defaults{changed}"
         muted = "$foreground-muted"
         lines = [
             Content.assemble((f"{key:<25} ", muted), _short(value))

@@ -131,7 +131,7 @@ def _time(outlook: Outlook, summary: Summary | None, room: int) -> Iterator[Cont
         seconds = glyphs().dot if part.seconds is None else duration(max(1.0, part.seconds))
         figures = f"{seconds:>9}  {part.name:<20} "
         about = part.about
-        if len(figures) + len(about) > room:  # when the run was that it is like
+        if len(figures) + len(about) > room:  # without the date of the run that it was measured in
             about = about.partition(",")[0]
         yield Content.assemble(figures, (about, "$foreground-muted")).truncate(room, ellipsis=True)
 

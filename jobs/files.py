@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+NOTHING_THERE = "no such file or folder"
+
 
 def expanded(text: str | Path) -> Path:
     """With "~" as the user's home; as it stands where there is no such home ("~nobody"), so that it
@@ -27,10 +29,15 @@ def why_missing(path: Path) -> str:
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError, ValueError):
-        return "no such file or folder"
+        return NOTHING_THERE
     except OSError as error:
         return (error.strerror or str(error)).lower()
     return ""
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path that somebody has named is a folder; not where it cannot be looked up."""
+    return not why_missing(path) and path.is_dir()
 
 
 def why_no_file(path: Path) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.files import expanded
+from jobs.files import NOTHING_THERE, expanded, is_folder, why_missing
 from jobs.home import jobs_directory, models_directory
 from jobs.job import Job, all_jobs, submit
 from jobs.luthier_error import LuthierError
@@ -91,8 +91,8 @@ def resolve(name: str) -> Path:
         candidate = jobs_directory() / run / part
     elif "/" in name or name.startswith("."):
         candidate = expanded(name)
-    directory = candidate.absolute() if candidate.is_dir() else expanded(name).absolute()
-    if not directory.is_dir():
+    directory = candidate.absolute() if is_folder(candidate) else expanded(name).absolute()
+    if not is_folder(directory):
         raise _no_such_model(name, directory)
     if ModelFolder(directory).is_adapter and not (directory / "config.json").is_file():
         raise _adapter(directory)
@@ -135,6 +135,10 @@ def _no_such_model(name: str, path: Path) -> LuthierError:
     """What a user has named instead of a model: a repository of the hub, an address, a file, a
     run."""
     title, names = "No such model", ", ".join(model.name for model in list_models())
+    if (reason := why_missing(path)) not in ("", NOTHING_THERE):
+        return LuthierError(
+            title, f"{name}: {reason}.", "Name a model of `luthier models`, or a folder."
+        )
     repository = hub_name(name) or ("" if is_url(name) else hub_name_of_path(path))
     if repository:
         local = repository.partition("/")[2]

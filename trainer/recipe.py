@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import msgspec
 import tomlkit
 
-from jobs.files import expanded
+from jobs.files import expanded, why_missing
 from jobs.luthier_error import LuthierError
 from models.hub_names import is_url
 from trainer.data.formats import Mapping
@@ -471,7 +471,7 @@ def _is_path(model: str, folder: Path) -> bool:
     """Whether a model is given as a path: as one that is relative without a dot only if it is there
     ("RUN/merged" is a name)."""
     return model.startswith(("~", ".", "/")) or (
-        "/" in model and not is_url(model) and (folder / model).exists()
+        "/" in model and not is_url(model) and not why_missing(folder / model)
     )
 
 

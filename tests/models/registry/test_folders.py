@@ -11,6 +11,7 @@ from jobs.luthier_error import LuthierError
 from models.catalogue import find_entry
 from models.folder import ModelFolder
 from models.imports.launch import IDENTITY, link, partial_directory, start_import, unfinished
+from models.registry import planned_directory
 from tests.models.merge.headers import write_adapter
 from tests.models.registry.made import import_here, model_folder, weights_bytes
 
@@ -124,3 +125,9 @@ def test_what_cannot_be_imported_is_told_at_once(tmp_path: Path) -> None:
         assert caught.value.title == title, text
     with pytest.raises(LuthierError, match="hub:owner/name"):
         start_import("owner/name")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, f"/{'x' * 300}/model"])
+def test_a_name_that_is_too_long_is_no_model(name: str) -> None:
+    with pytest.raises(LuthierError, match="file name too long"):
+        planned_directory(name)

@@ -326,7 +326,8 @@ async def test_a_damaged_chapter_is_named_on_the_page(jobs_by_name: dict[str, Jo
     (jobs_by_name["captain"].directory / "chapters" / "guard.json").write_text("{")
     async with LuthierApp("models").run_test(size=(120, 35)) as pilot:
         await open_certificate(pilot)
-        await until(pilot, lambda: "guard.json is damaged" in screen_text(pilot.app))
+        await until(pilot, lambda: "is damaged: it does not have" in screen_text(pilot.app))
+        assert "guard.json" in screen_text(pilot.app)
         assert "✓  identity" in screen_text(pilot.app)
 
 

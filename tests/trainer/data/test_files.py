@@ -496,6 +496,7 @@ def test_what_may_not_be_read_is_told(folder: Path) -> None:
     (home / "inner").chmod(0)
     with pytest.raises(LuthierError, match=r"no permission to read .*inner"):
         list(read_rows(str(home)))
+    (home / "inner").chmod(0o700)  # or it could not be removed
 
 
 def test_nothing_there(folder: Path) -> None:

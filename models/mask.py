@@ -45,10 +45,12 @@ class MaskError(LuthierError):
     ) -> None:
         message = f"{conversation.file}, row {conversation.row}, message {turn}: {reason}"
         excerpt = rendered if len(rendered) <= 2000 else f"{rendered[:900]} ... {rendered[-900:]}"
+        self.advice = hint
+        self.evidence = f"Rendered text: {excerpt!r}"
         super().__init__(
             "The loss mask cannot be proved",
             message,
-            "\n".join(part for part in (hint, f"Rendered text: {excerpt!r}") if part),
+            "\n".join(part for part in (self.advice, self.evidence) if part),
         )
         self.code = code
         self.file = conversation.file

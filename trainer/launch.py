@@ -19,6 +19,7 @@ from models.installation import check_libraries
 from models.run_folder import RECIPE_FILE
 from models.runs import Run
 from trainer import first_adapter, teacher
+from trainer.data.inspection import check_as_seen
 from trainer.plan.placement import machine
 from trainer.plan.plan import Plan, make_plan
 from trainer.recipe import Recipe, load, to_toml
@@ -112,6 +113,7 @@ def planned_spec(recipe: Recipe, plan: Plan, sweep: dict[str, Any] | None = None
     """The orders of a run's job. The certificate is made on one GPU, where the result is; a guard
     waits for it."""
     check_libraries("train")
+    check_as_seen(recipe)
     certified = recipe.certify and machine() == 0
     then = (
         [

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
-from jobs.job import Job
+from jobs.job import Job, all_jobs
 from jobs.luthier_error import LuthierError
+from models.run_folder import RECIPE_FILE
 from tests.tui import data_folders, folders
 from tests.tui.driving import ready, screen_text, text_of, until
+from trainer.data.inspection import check_as_seen
 from trainer.plan.plan import Plan
-from trainer.recipe import Recipe
+from trainer.recipe import Recipe, to_toml
 from trainer.sweep import Sweep
 from tui.app import LuthierApp
 from tui.new_run.data_look import DataLook
@@ -187,6 +190,25 @@ async def test_enter_shows_the_whole_reason_why_there_is_no_plan(pirates: Path) 
         await pilot.press("escape")
         fill(screen, model="builtin")
         await until(pilot, lambda: not screen.form.wrong)
+
+
+async def test_no_run_is_started_on_data_that_a_look_has_refused(pirates: Path, home: Path) -> None:
+    """Unless the file has changed since."""
+    job = data_folders.refused()
+    (job.directory / RECIPE_FILE).write_text(to_toml(Recipe(data=[str(pirates)])))
+    os.utime(pirates, (0, 0))
+    with pytest.raises(LuthierError, match="Stopped by a policy"):
+        check_as_seen(Recipe(data=[str(pirates)]))
+    app = LuthierApp()
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot)
+        fill(screen, data=str(pirates))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, ErrorModal))
+        assert "Mend the data." in screen_text(app)
+    assert all_jobs("run") == []
+    os.utime(pirates)
+    check_as_seen(Recipe(data=[str(pirates)]))
 
 
 async def test_a_key_that_mends_what_was_refused_is_planned_with(pirates: Path, home: Path) -> None:

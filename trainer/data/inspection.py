@@ -26,6 +26,7 @@ from jobs.spec import Spec
 from jobs.state import Alive, Done
 from models import foreign, registry
 from models.builtin import BUILTIN
+from models.hub_names import HUB
 from models.installation import check_libraries
 from models.run_folder import RECIPE_FILE, RunFolder
 from models.stored_sample import StoredSample
@@ -226,6 +227,18 @@ def look_at_same(recipe: Recipe) -> Job | None:
         if (looked_at.model, looked_at.data_settings) == (recipe.model, settings):
             return job if _changed(settings.sources) <= job.created else None
     return None
+
+
+def check_as_seen(recipe: Recipe) -> None:
+    """LuthierError if a look at this very data has found that nothing may be trained on it."""
+    if any(source.path.startswith(HUB) for source in recipe.sources):
+        return
+    job = look_at_same(recipe)
+    if job is None or job.alive():
+        return
+    failure = Inspection(job).summary.error
+    if failure is not None:
+        raise LuthierError(failure.title, failure.message, failure.hint)
 
 
 def _changed(sources: Sequence[Source]) -> float:

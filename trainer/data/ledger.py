@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -120,6 +120,14 @@ class Stop(msgspec.Struct):
         return f"{where}: {self.detail.rstrip('.')}"
 
 
+class Unproved(Protocol):
+    """A mask that could not be proved: models.mask.MaskError, which is heavy."""
+
+    title: str
+    advice: str
+    evidence: str
+
+
 class Stops:
     """The rows at which a policy says stop. They count as dropped, so that the whole input is
     accounted for before the error comes."""
@@ -140,7 +148,7 @@ class Stops:
         return iter(self._by_policy.values())
 
     def error(
-        self, unproved: LuthierError | None = None, *, total_rows: int = 0
+        self, unproved: Unproved | None = None, *, total_rows: int = 0
     ) -> LuthierError | None:
         """The error for people; None if no policy says stop. `unproved` is of the first mask that
         could not be proved, with its text; `total_rows` are those of the data, 0 if not all were
@@ -171,7 +179,8 @@ class Stops:
         if unproved is None or "mask" not in self._by_policy:
             return LuthierError("Stopped by a policy", "\n".join(reasons), hint)
         title = unproved.title if len(self._by_policy) == 1 else "Stopped by a policy"
-        return LuthierError(title, "\n".join(reasons), f"{hint}\n{unproved.hint}")
+        parts = (unproved.advice, hint, unproved.evidence)
+        return LuthierError(title, "\n".join(reasons), "\n".join(filter(None, parts)))
 
 
 def _all_damaged(damage: Stop) -> LuthierError:

@@ -13,6 +13,7 @@ from textual.widgets import Input, Static
 
 from jobs.counting import counted
 from jobs.files import expanded, why_missing, why_no_file
+from jobs.luthier_error import LuthierError
 from models.hub_names import HUB
 from models.registry import list_models
 from trainer.key_values import as_text
@@ -55,6 +56,7 @@ class RunForm(Vertical):
         self._presets: dict[str, Preset] = {preset.name: preset for preset in presets()}
         self._recipe_read = ""
         """What the recipe's field had when it was read."""
+        self._refused_field = ""
 
     def compose(self) -> ComposeResult:
         yield Field("data", "data", placeholder="a file or a folder")
@@ -119,11 +121,29 @@ class RunForm(Vertical):
     def show_problem(self, text: Content) -> None:
         self.query_one("#form-error", Static).update(text)
 
+    def refuse(self, error: LuthierError, field: str = "") -> None:
+        """Say why the draft cannot be planned: beside the field that is to blame, if one is."""
+        self._refused_field = field
+        hint = Content.styled(error.hint, "$foreground-muted")
+        if field:
+            self.field(field).show_error(f"{error.title}. {error.message}")
+            self.show_problem(hint)
+            return
+        title = (f"{error.title}. ", "bold $error")
+        self.show_problem(Content.assemble(title, error.message, "\n", hint))
+
+    def forget_refusal(self) -> None:
+        """Whether the draft can be planned is open again."""
+        if self._refused_field:
+            self.field(self._refused_field).show_error("")
+            self._refused_field = ""
+
     def edited(self, draft: RecipeDraft) -> RecipeDraft:
         """The draft with what the fields say now; errors stand beside them. LuthierError where the
         recipe that is named cannot be read."""
         for key in HELP:
             self.field(key).show_error("")
+        self._refused_field = ""
         draft = self._with_recipe(draft)
         data, model, name = (self.field(key).value for key in ("data", "model", "name"))
         if data != _text_of(draft.sources):

@@ -76,7 +76,6 @@ class NewRunScreen(LuthierScreen):
         """What the fields had when they were read."""
         self._version = 0
         self._outlook: Outlook | None = None
-        self._refusal: Refusal | None = None
         self._look = DataLook()
         self.job: Job | None = None
         """The look at the data, which is shown here: no notice needs to say that it is done."""
@@ -145,15 +144,14 @@ class NewRunScreen(LuthierScreen):
     def _use_from_elsewhere(self, draft: RecipeDraft) -> None:
         """What did not come from the fields: they show it, and whether it can be planned is
         open again."""
-        if self._refusal is not None and self._refusal.field:
-            self.form.field(self._refusal.field).show_error("")
+        self.form.forget_refusal()
         self.form.show(draft)
         self._use(draft)
 
     def _work_out(self) -> None:
         """Plan it in a thread; what was typed meanwhile makes the answer void."""
         self._version += 1
-        self._outlook = self._refusal = None
+        self._outlook = None
         self.form.show_problem(Content(""))
         if not self.draft.sources:
             self.right.say(_NO_DATA)
@@ -174,7 +172,7 @@ class NewRunScreen(LuthierScreen):
             return
         if isinstance(outlook, Refusal):
             self.right.say(Content(""))
-            self._refuse(outlook)
+            self.form.refuse(outlook.error, outlook.field)
             return
         self._outlook = outlook
         self.right.show(outlook, self._look)
@@ -211,21 +209,6 @@ class NewRunScreen(LuthierScreen):
         if self._outlook is not None:
             self.right.show(self._outlook, self._look)
 
-    def _refuse(self, refusal: Refusal) -> None:
-        self._refusal, error = refusal, refusal.error
-        if refusal.field:
-            self.form.field(refusal.field).show_error(f"{error.title}. {error.message}")
-            self.form.show_problem(Content.styled(error.hint, "$foreground-muted"))
-            return
-        self.form.show_problem(
-            Content.assemble(
-                (f"{error.title}. ", "bold $error"),
-                error.message,
-                "\n",
-                (error.hint, "$foreground-muted"),
-            )
-        )
-
     # What can be done
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -236,13 +219,12 @@ class NewRunScreen(LuthierScreen):
     def action_start(self) -> None:
         if self._starting:
             return
+        self.form.forget_refusal()  # a file may have been repaired
         self._read_now()
         if not self.draft.sources:
             self.form.field("data").show_error("a data file or a folder is needed")
         if self.form.wrong:
             self.form.input(self.form.wrong[0]).focus()
-            if self._refusal is not None:
-                self.app.show_failure(self._refusal.error)  # whole, and to be copied
             return
         draft, outlook = self.draft, self._outlook
         plan = outlook.plan if outlook is not None and outlook.runs == 1 else None
@@ -258,10 +240,10 @@ class NewRunScreen(LuthierScreen):
     def _started(self, started: list[Job] | Refusal) -> None:
         if isinstance(started, Refusal):
             self._starting = False
-            self._refuse(started)
+            self.form.refuse(started.error, started.field)
             if started.field:
                 self.form.input(started.field).focus()
-            self.app.show_failure(started.error)
+            self.app.show_failure(started.error)  # whole, and to be copied
             return
         for warning in Run(started[0]).warnings:
             self.notify(warning, severity="warning", timeout=20, markup=False)
@@ -301,7 +283,7 @@ class NewRunScreen(LuthierScreen):
         except LuthierError as error:
             self._rejected = text
             again = LuthierError(error.title, error.message, "^e opens it again as you left it.")
-            self._refuse(Refusal(again))
+            self.form.refuse(again)
             return
         self._rejected = ""
         self._use_from_elsewhere(draft)

@@ -29,7 +29,9 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     seed = recipe["train"]["seed"]
     context.phase("preparing the data")
     if seed == FAILS:
-        raise LuthierError("Stopped by a policy", "data.jsonl, row 3: half a row.", "Mend it.")
+        raise LuthierError(
+            "Some rows need a decision", "data.jsonl, row 3: half a row.", "Mend it."
+        )
     data = {"conversations": 20, "train": 18, "heldout": 2, "tokens": 900, "trained_tokens": 400}
     context.event("data", **data, ledger={"rows": {"kept": 20, "dropped": 0}})
     events.tell(context, events.Eval(step=0, loss=3.0))

@@ -157,7 +157,11 @@ def refused() -> Job:
         {"policy": "unreadable", "rows": 2, "file": SOURCE, "row": 20, "detail": detail}
     ]
     message = f"{SOURCE}, row 20: {detail} (policy.unreadable says stop, here and at 1 more row)."
-    whole["error"] = {"title": "Stopped by a policy", "message": message, "hint": "Mend the data."}
+    whole["error"] = {
+        "title": "Some rows need a decision",
+        "message": message,
+        "hint": "Mend the data.",
+    }
     path.write_text(json.dumps(whole))
     return job
 

@@ -121,7 +121,7 @@ def test_tokens_says_early_that_it_cannot_write(source: Path, home: Path) -> Non
 def failed() -> Job:
     job = data_folders.running()
     said = {
-        "title": "Stopped by a policy",
+        "title": "Some rows need a decision",
         "message": "row 3: two users.",
         "hint": "policy.consecutive",
     }
@@ -139,7 +139,7 @@ def test_a_policy_that_says_stop_is_an_error(
     monkeypatch.setattr(command, "start", lambda recipe: failed())
     error = run("check", str(source)).exception
     # the command line makes it exit status 1
-    assert isinstance(error, LuthierError) and error.title == "Stopped by a policy"
+    assert isinstance(error, LuthierError) and error.title == "Some rows need a decision"
     assert jobs_of(home) == []
 
 
@@ -152,11 +152,11 @@ def test_what_a_policy_stops_is_accounted_for_before_the_error(
         # exit status 1
         assert (
             isinstance(result.exception, LuthierError)
-            and result.exception.title == "Stopped by a policy"
+            and result.exception.title == "Some rows need a decision"
         )
     assert "all 240" in " ".join(plain.stdout.split())
     whole = json.loads(as_json.stdout)
-    assert (whole["rows"], whole["error"]["title"]) == (240, "Stopped by a policy")
+    assert (whole["rows"], whole["error"]["title"]) == (240, "Some rows need a decision")
     assert whole["stops"] == [
         {
             "policy": "unreadable",

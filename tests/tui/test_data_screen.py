@@ -188,7 +188,7 @@ async def test_what_a_policy_stops_stands_above_the_totals() -> None:
         await shown(pilot)
         text = screen_text(app)
         assert (
-            "pirates.jsonl   ✗ Stopped by a policy" in text
+            "pirates.jsonl   ✗ Some rows need a decision" in text
             and "row 20" in text
             and "2 ✗ unreadable" in text
         )
@@ -199,7 +199,7 @@ async def test_what_a_policy_stops_stands_above_the_totals() -> None:
 async def test_a_failed_look_says_why() -> None:
     job = data_folders.running()
     said = {
-        "title": "Stopped by a policy",
+        "title": "Some rows need a decision",
         "message": "pirates.jsonl, row 3: two users.",
         "hint": "policy.consecutive",
     }
@@ -211,7 +211,7 @@ async def test_a_failed_look_says_why() -> None:
     app = LuthierApp("data")
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        await until(pilot, lambda: "Stopped by a policy" in screen_text(app))
+        await until(pilot, lambda: "Some rows need a decision" in screen_text(app))
         assert "policy.consecutive" in screen_text(app)
         await pilot.press("e")
         assert isinstance(app.screen, ErrorModal)

@@ -197,7 +197,7 @@ async def test_no_run_is_started_on_data_that_a_look_has_refused(pirates: Path, 
     job = data_folders.refused()
     (job.directory / RECIPE_FILE).write_text(to_toml(Recipe(data=[str(pirates)])))
     os.utime(pirates, (0, 0))
-    with pytest.raises(LuthierError, match="Stopped by a policy"):
+    with pytest.raises(LuthierError, match="Some rows need a decision"):
         check_as_seen(Recipe(data=[str(pirates)]))
     app = LuthierApp()
     async with app.run_test(size=(120, 40)) as pilot:
@@ -219,6 +219,7 @@ async def test_a_key_that_mends_what_was_refused_is_planned_with(pirates: Path, 
         screen = await opened(pilot)
         fill(screen, data=str(damaged))
         await until(pilot, lambda: screen.form.wrong == ["data"])
+        assert "f3 and ^e change the recipe." in text_of(app, "#form-error")
         await pilot.press("f3", *"policy.damage", "enter")
         app.screen.query_one(Input).value = "drop"
         await pilot.press("enter", "escape")

@@ -16,8 +16,8 @@ from trainer.data.formats_turns import decoded, turn_keys
 
 Row = Mapping[str, Any]
 HINT = (
-    "docs/data.md shows each format; the recipe's [format] section (^e on the app's New run screen)"
-    " can name the format and its columns."
+    "docs/data.md shows each format; the recipe's [format] section can name the format and its"
+    " columns."
 )
 _COLUMNS = 12  # of which the error speaks
 _MOST = 0.5

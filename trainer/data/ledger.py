@@ -172,13 +172,12 @@ class Stops:
         repair = "Repair the data: if these rows were dropped, none would be left."
         if changes:
             repair = (
-                "Repair the data, or change the recipe's section [policy] (f3 on the app's New run"
-                f" screen): {', '.join(changes)}."
+                f"Repair the data, or change the recipe's section [policy]: {', '.join(changes)}."
             )
         hint = "\n".join((repair, *(hint for stop in self if (hint := POLICIES[stop.policy].hint))))
         if unproved is None or "mask" not in self._by_policy:
-            return LuthierError("Stopped by a policy", "\n".join(reasons), hint)
-        title = unproved.title if len(self._by_policy) == 1 else "Stopped by a policy"
+            return LuthierError("Some rows need a decision", "\n".join(reasons), hint)
+        title = unproved.title if len(self._by_policy) == 1 else "Some rows need a decision"
         parts = (unproved.advice, hint, unproved.evidence)
         return LuthierError(title, "\n".join(reasons), "\n".join(filter(None, parts)))
 

@@ -124,7 +124,8 @@ class RunForm(Vertical):
     def refuse(self, error: LuthierError, field: str = "") -> None:
         """Say why the draft cannot be planned: beside the field that is to blame, if one is."""
         self._refused_field = field
-        hint = Content.styled(error.hint, "$foreground-muted")
+        how = "\nf3 and ^e change the recipe." if "recipe" in error.hint else ""
+        hint = Content.styled(f"{error.hint}{how}", "$foreground-muted")
         if field:
             self.field(field).show_error(f"{error.title}. {error.message}")
             self.show_problem(hint)

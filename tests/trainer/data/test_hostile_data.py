@@ -206,7 +206,7 @@ def test_hostile_files(
     check_books(run, sum(1 for _ in read_rows(str(data))))
     damaged = ["damage" in entry.reasons for entry in run.ledger]
     if any(damaged):
-        assert refusal == ("No row can be read" if all(damaged) else "Stopped by a policy")
+        assert refusal == ("No row can be read" if all(damaged) else "Some rows need a decision")
     else:
         assert refusal == ("" if run.train else "Nothing to train on")
 

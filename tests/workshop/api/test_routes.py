@@ -289,7 +289,7 @@ def test_a_job_that_fails_says_why(client: Client) -> None:
     job = client.until(client.create(seed=FAILS)["id"], "failed")
     assert job["error"] == {
         "code": "invalid_training_file",
-        "message": "Stopped by a policy: data.jsonl, row 3: half a row. Mend it.",
+        "message": "Some rows need a decision: data.jsonl, row 3: half a row. Mend it.",
         "param": "training_file",
     }
     assert (job["fine_tuned_model"], job["result_files"]) == (None, [])

@@ -6,6 +6,7 @@ paths. Light.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -73,6 +74,10 @@ class SweepPlace:
 
 
 _FINE_TUNING = "fine_tuning"
+LONGEST_MODEL_NAME = 64
+MODEL_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._@-]{{0,{LONGEST_MODEL_NAME - 1}}}")
+"""What a model of a server may be called."""
+_NOT_IN_MODEL_NAME = re.compile(r"[^A-Za-z0-9._@-]+")
 
 
 class Run:
@@ -96,6 +101,16 @@ class Run:
     @property
     def id(self) -> str:
         return self.job.id
+
+    def model_name(self, suffix: str = "") -> str:
+        """What a server calls its adapter: its name, and a suffix such as @STEP. Where a model
+        cannot be called so ("my data"), hyphens stand for what does not fit; its id, if nothing
+        does."""
+        whole = f"{self.name}{suffix}"
+        if MODEL_NAME.fullmatch(whole):
+            return whole
+        fitting = _NOT_IN_MODEL_NAME.sub("-", self.name).strip("-._@")
+        return f"{fitting[: LONGEST_MODEL_NAME - len(suffix)] or self.id}{suffix}"
 
     @property
     def name(self) -> str:

@@ -21,6 +21,7 @@ from jobs.state import Asleep, Queued, Running, Starting
 from models.adapters import Adapter, check_servable, lora_rank_limit, other_base, read_adapter
 from models.folder import ModelFolder, templates_differ
 from models.registry import display_name
+from models.runs import LONGEST_MODEL_NAME, MODEL_NAME
 from models.vllm_models import on_cpu, why_no_adapters
 from serve.gpu_share import gpu_share, needed
 from serve.parsers import NONE, parsers
@@ -28,7 +29,6 @@ from serve.plan import BASE, GPU_MEMORY, Device, ServedAdapter, ServerPlan, run_
 from serve.ports import choose_port
 from serve.vllm_arguments import read_arguments, uses_ray
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _CPU_CONTEXT_LENGTH = 4096  # a longer one takes minutes to read in on a CPU
 _ROOM_FOR_RANK = 16  # adapters up to this rank can be added later
 _ROOM_FOR_ADAPTERS = 4  # and as many as this can answer at once
@@ -131,10 +131,8 @@ def look_ahead(
 ) -> Outlook:
     """The same, with the adapters that cannot be served told beside it. `planned_rank` is that of
     an adapter yet to be trained."""
-    base_name = next(
-        (candidate for candidate in (name, display_name(directory)) if NAME.fullmatch(candidate)),
-        BASE,
-    )
+    base_names = filter(MODEL_NAME.fullmatch, (name, display_name(directory)))
+    base_name = next(base_names, BASE)
     check_names([adapter_name for adapter_name, _, _ in adapters], {BASE, base_name})
     found, refused = _sorted(adapters, directory)
     read_arguments(options.extra_args)
@@ -211,10 +209,10 @@ def servable(path: Path, base: Path) -> Adapter:
 
 def check_names(names: list[str], taken: set[str]) -> None:
     for name in names:
-        if not NAME.fullmatch(name):
+        if not MODEL_NAME.fullmatch(name):
             message = (
                 f"{name!r} may contain only letters, digits, dots, hyphens, underscores and @,"
-                " and at most 64 of them."
+                f" and at most {LONGEST_MODEL_NAME} of them."
             )
             raise LuthierError("Not a name for a model", message, "Give the adapter another name.")
         if name in taken:

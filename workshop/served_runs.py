@@ -34,9 +34,10 @@ def adapters_of(runs: Sequence[Run]) -> tuple[str, list[NamedAdapter]]:
     LuthierError if the bases differ or a run has no adapter.
     """
     base = one_base(runs).base_name
-    names = [run.name for run in runs]
+    names = [run.model_name() for run in runs]
     adapters: list[NamedAdapter] = [
-        (run.name if names.count(run.name) == 1 else run.id, run.adapter(), run.id) for run in runs
+        (name if names.count(name) == 1 else run.id, run.adapter(), run.id)
+        for name, run in zip(names, runs, strict=True)
     ]
     return base, adapters
 
@@ -53,7 +54,7 @@ def adapters_named(texts: Sequence[str]) -> tuple[str, list[NamedAdapter]]:
     adapters: list[NamedAdapter] = []
     for run, suffix, path in named_runs:
         taken = [name for name, _, _ in adapters]
-        name = run.name + suffix
+        name = run.model_name(suffix)
         adapters.append((run.id + suffix if name in taken else name, path, run.id))
     return base, adapters
 
@@ -85,7 +86,7 @@ def loadable(server: Server) -> list[AdapterChoice]:
         if not run.names_its_base or run.base.resolve() != base:
             continue
         for suffix, path in _adapters(run):
-            names = (run.name + suffix, run.id + suffix)
+            names = (run.model_name(suffix), run.id + suffix)
             name = next((name for name in names if name not in taken), "")
             if not name or path.resolve() in served:
                 continue

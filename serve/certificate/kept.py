@@ -59,7 +59,7 @@ def _new(run: Run, context_length: int, certificate: Job) -> Job | None:
         extra_args=_extra_args(run),
         kept_by=certificate.id,
     )
-    adapter = (run.name, run.folder.adapter, run.id)
+    adapter = (run.model_name(), run.folder.adapter, run.id)
     return launch.serve(run.base_name, [adapter], _HOST, options=options)
 
 
@@ -83,7 +83,7 @@ def served_name(server: Server, run: Run) -> str:
     if it cannot have it."""
     adapter = run.folder.adapter
     names = (model.id for model in server.models if model.path.resolve() == adapter.resolve())
-    return next(names, None) or launch.attach(server, run.name, adapter)
+    return next(names, None) or launch.attach(server, run.model_name(), adapter)
 
 
 def server_of(job: Job) -> Server | None:

@@ -66,7 +66,7 @@ def _tuned(certifier: ShippedCertifier, cards: list[ModelCard]) -> ModelCard:
     """The model to certify: the named one, the run's, or the only one."""
     by_name = {card.id: card for card in cards}
     wish = certifier.settings.served_model
-    for name in [wish] if wish else [certifier.run.id, certifier.run.name]:
+    for name in [wish] if wish else [certifier.run.id, certifier.run.model_name()]:
         if name in by_name:
             return by_name[name]
     if not wish and len(cards) == 1:

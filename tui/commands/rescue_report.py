@@ -115,6 +115,6 @@ def _show(figures: dict[str, Any], folder: Path, run: Run, order: Order) -> None
     out.print(NOTE, style="dim")
     talk.print(f"The report: {folder}/report.md, report.html, report.json")
     say_aside(
-        f"  Blind, side by side: luthier, Chat (4); m chooses {run.name}, + and m {order.model};"
-        f" b makes it blind, f5 goes through {folder / ANSWERS_FILE}"
+        f"  Blind, side by side: luthier, Chat (4); m chooses {run.model_name()}, + and m"
+        f" {order.model}; b makes it blind, f5 goes through {folder / ANSWERS_FILE}"
     )

@@ -117,7 +117,7 @@ class Targets:
                 return server, have_it_serve(server.refreshed(), run)
         base = Base(run.base_name)
         server = self._ready(base, lambda: _base_job(base))
-        name = f"{run.name}@{tuned.step}"
+        name = run.model_name(f"@{tuned.step}")
         with self._changing:
             adapter = (name, path, run.id)
             otherwise = f"{run.id}@{tuned.step}"

@@ -88,5 +88,4 @@ class Journey:
 
         await self._app.action_show("chat")
         if isinstance(self._app.screen, ChatScreen):
-            self._app.screen.speakers.look()
-            self._app.screen.choose_speaker()
+            self._app.screen.speakers.look(self._app.screen.choose_speaker)

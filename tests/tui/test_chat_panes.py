@@ -106,9 +106,7 @@ async def test_a_hosted_model_is_named_and_asked(
         assert "ABSENT_KEY" in screen_text(pilot.app)
         form.field("key").query_one(Input).value = "FAKE_HOST_KEY"
         await pilot.press("enter")
-        await until(lambda: bool(screen.session.reachable.hosted), pilot)
-        await to_pane(pilot, screen, 1)
-        await pilot.press("m")
+        await until(lambda: isinstance(pilot.app.screen, ModelPicker), pilot)
         picker = the_picker(pilot)
         await until(lambda: any(pick.value.speaker.where for pick in picker._picks), pilot)
         picker.query_one(Input).value = "parrot host"

@@ -11,6 +11,7 @@ from textual.widgets import Input
 
 from jobs.job import Job
 from models.environment import Check
+from tests.fakes.openai_server import FAKE_KEY, FakeServer
 from tests.tui import data_folders, folders
 from tests.tui.driving import ready, screen_text, until
 from tests.tui.test_new_run import ROW
@@ -143,19 +144,24 @@ async def test_the_demo_runs_as_a_job_and_is_certified(started: list[Recipe]) ->
     assert [(run.name, run.certify) for run in started] == [("captain", True)]
 
 
-async def test_an_endpoint_leads_to_a_chat(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.endpoints.add", lambda endpoint: None)
+async def test_an_endpoint_leads_to_a_chat_with_its_models(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_HOST_KEY", FAKE_KEY)
     app = LuthierApp("home")
-    async with app.run_test(size=(80, 24)) as pilot:
-        await opened(pilot)
-        await pilot.press("ctrl+o")
-        assert isinstance(app.screen, EndpointForm)
-        for key, value in (("name", "mine"), ("url", "http://127.0.0.1:9/v1")):
-            app.screen.field(key).query_one("Input").value = value  # type: ignore[attr-defined]
-        await pilot.press("enter")
-        await until(pilot, lambda: app.current_mode == "chat")
-        await until(pilot, lambda: "Choose a model" in screen_text(app))
-        assert any(isinstance(screen, ChatScreen) for screen in app.screen_stack)
+    with FakeServer(("parrot",)) as server:
+        async with app.run_test(size=(80, 24)) as pilot:
+            await opened(pilot)
+            await pilot.press("ctrl+o")
+            assert isinstance(app.screen, EndpointForm)
+            values = {"name": "mine", "url": f"{server.base_url}/v1", "key": "FAKE_HOST_KEY"}
+            for key, value in values.items():
+                app.screen.field(key).query_one(Input).value = value
+            await pilot.press("enter")
+            await until(pilot, lambda: app.current_mode == "chat")
+            await until(pilot, lambda: "Choose a model" in screen_text(app))
+            await until(pilot, lambda: "parrot" in screen_text(app))
+            assert any(isinstance(screen, ChatScreen) for screen in app.screen_stack)
 
 
 async def test_home_can_be_reached_again_and_left(jobs_by_name: dict[str, Job]) -> None:

@@ -27,8 +27,9 @@ class Speakers:
 
     # Who can be asked
 
-    def look(self) -> None:
-        """See who can be asked now."""
+    def look(self, then: Callable[[], None] | None = None) -> None:
+        """See who can be asked now. `then` is for what waits to know it; no later look takes its
+        place."""
         before = self._session.reachable
 
         def find() -> Reachable:
@@ -37,7 +38,15 @@ class Speakers:
 
             return reachable(self._find_server(), before)
 
-        self._view.in_thread(find, self._use, group="server", exclusive=True)
+        if then is None:
+            self._view.in_thread(find, self._use, group="server", exclusive=True)
+            return
+
+        def use(now: Reachable) -> None:
+            self._use(now)
+            then()
+
+        self._view.in_thread(find, use, group="asked look")
 
     def _use(self, now: Reachable) -> None:
         if self.looked and now == self._session.reachable:
@@ -73,9 +82,13 @@ class Speakers:
         position = silent[0] if position in silent else position
         picker = ModelPicker(self._session.reachable)
 
+        def added(name: str | None) -> None:
+            if name is not None:
+                self.look(lambda: self.pick(position))
+
         def picked(offer: Offer | None) -> None:
             if picker.wants_endpoint:
-                self._view.open_dialog(EndpointForm(), lambda name: self.look() if name else None)
+                self._view.open_dialog(EndpointForm(), added)
             elif offer is not None:
                 self._take(position, offer)
 

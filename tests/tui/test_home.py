@@ -161,7 +161,11 @@ async def test_an_endpoint_leads_to_a_chat_with_its_models(
             await until(pilot, lambda: app.current_mode == "chat")
             await until(pilot, lambda: "Choose a model" in screen_text(app))
             await until(pilot, lambda: "parrot" in screen_text(app))
-            assert any(isinstance(screen, ChatScreen) for screen in app.screen_stack)
+            await pilot.press("enter")
+            await until(pilot, lambda: isinstance(app.screen, ChatScreen))
+            await pilot.press("H", "i", "enter")  # the other pane, without a model, is left out
+            await until(pilot, lambda: "parrot says: Hi" in screen_text(app))
+            assert "no model" not in screen_text(app)
 
 
 async def test_home_can_be_reached_again_and_left(jobs_by_name: dict[str, Job]) -> None:

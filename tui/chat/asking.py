@@ -39,10 +39,20 @@ class Asking:
             self._view.notify(
                 "No server is running. 3 opens Serve; the prompt stays here.", severity="warning"
             )
-        elif prompt and not all(pane.speaker for pane in self._session.panes):
-            self._view.notify("A pane has no model: m chooses one.", severity="warning")
+        elif prompt and not any(pane.speaker for pane in self._session.panes):
+            self._view.notify("No pane has a model: esc, then m chooses one.", severity="warning")
         elif prompt:
+            self._leave_out_silent_panes()
             self._send(prompt)
+
+    def _leave_out_silent_panes(self) -> None:
+        """Those for which no model was chosen: one hosted model can be talked to alone."""
+        silent = [pane for pane in self._session.panes if pane.speaker is None]
+        for pane in silent:
+            self._session.remove_pane(pane)
+        if silent:
+            self._view.sides.active = 0
+            self._view.show_sides()
 
     def _send(self, prompt: str) -> None:
         session = self._session

@@ -100,6 +100,8 @@ def make_app(plan: ApiPlan) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # before the first upload, which has the name of one that was left half received
+        await asyncio.to_thread(files.sweep)
         sweeping = asyncio.create_task(_sweep())
         yield
         sweeping.cancel()
@@ -117,8 +119,7 @@ def make_app(plan: ApiPlan) -> FastAPI:
 
 
 async def _sweep() -> None:
-    """Clear up after an API that was killed; once more when what it had just begun is old."""
-    await asyncio.to_thread(files.sweep)
+    """Clear up what an API that was killed had begun; once more when the newest of it is old."""
     for pause in (0.0, _LATE_SWEEP_SECONDS):
         await asyncio.sleep(pause)
         await asyncio.to_thread(jobs.sweep)

@@ -4,6 +4,7 @@ model."""
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from tests.workshop.api.routes import Client, client_of
 from trainer.data_recipe import recipe_of_data
 from trainer.launch import frozen_recipe, submit_run
 from trainer.objective import Objective
-from workshop.api import jobs
-from workshop.api.files import files_directory
+from workshop.api import files, jobs
+from workshop.api.files import Upload, files_directory
 from workshop.api.order import Hyperparameters, Method, Order, recipe_of
 from workshop.api.plan import ApiPlan
 
@@ -351,6 +352,24 @@ def test_what_a_killed_api_left_half_made_goes(
     spec.write(half.directory)
     jobs.sweep()
     assert [f"ftjob-{run.id}" for run in Run.all()] == [whole]
+
+
+def test_half_received_files_go_before_the_first_request(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later sweep would take the first upload for one of them."""
+    files_directory().mkdir(parents=True)
+    left = Upload()
+    sweep = files.sweep
+
+    def slow_sweep() -> None:
+        time.sleep(0.2)
+        sweep()
+
+    monkeypatch.setattr(files, "sweep", slow_sweep)
+    with client_of(ApiPlan("127.0.0.1", 8123), monkeypatch) as client:
+        assert not left.folder.exists()
+        client.upload()
 
 
 def test_no_server_is_started_where_that_is_not_wanted(

@@ -115,9 +115,9 @@ def _hits(where: str, text: str) -> Iterator[Hit]:
 
 
 def hits(part: str, root: Path = ROOT) -> list[Hit]:
-    """Of a package, or of the pages for people: "docs" with README.md."""
+    """Of a package, or of the pages for people: "docs" with those beside it."""
     if part == "docs":
-        pages = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+        pages = [*sorted(root.glob("*.md")), *sorted((root / "docs").glob("*.md"))]
         return [
             hit
             for page in pages

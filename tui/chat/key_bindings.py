@@ -16,7 +16,7 @@ CHAT: list[Action] = [
     Action(
         "chat.commands",
         "commands",
-        "Leave the prompt, so that single letters work and 1 to 5 open the screens.",
+        "Leave the prompt, so that single letters work and 1 to 8 open the screens.",
         "escape",
         footer=True,
     ),

@@ -14,10 +14,10 @@ class ExitStatus(IntEnum):
 
 MEANINGS = {
     ExitStatus.DONE: "Done.",
-    ExitStatus.FAILED: "Luthier could not do it; the reason is on stderr. Also: `luthier certify`"
-    " made a red certificate, `luthier verify` refuted a claim, `luthier doctor` found that"
-    " something necessary is missing, or `luthier data check` found data that no run would start"
-    " on.",
+    ExitStatus.FAILED: "Luthier could not do it; the reason is on stderr. Also: `luthier certify`,"
+    " `guard`, `recites`, `drift` or `reproduce` had a red result, `luthier verify` refuted a"
+    " claim, `luthier doctor` found that something necessary is missing, or `luthier data check`"
+    " found data that no run would start on.",
     ExitStatus.WRONG_USAGE: "Wrong usage: an unknown command or option, or a missing argument.",
     ExitStatus.INTERRUPTED: "Interrupted with Ctrl-C. Jobs keep running.",
 }

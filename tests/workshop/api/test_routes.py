@@ -210,11 +210,11 @@ def rate_of(method: Method, training_file: str) -> float:
 def test_dpo_wants_preferences_in_both_files(client: Client) -> None:
     body = {"model": "builtin", "method": {"type": "dpo"}}
     preferences, conversations = client.upload(pairs()), client.upload()
-    for files, param in (
+    for file_ids, param in (
         ({"training_file": conversations}, "training_file"),
         ({"training_file": preferences, "validation_file": conversations}, "validation_file"),
     ):
-        answer = client.ask("POST", "/fine_tuning/jobs", json={**body, **files})
+        answer = client.ask("POST", "/fine_tuning/jobs", json={**body, **file_ids})
         assert answer.status_code == 400
         assert (error_of(answer)["param"], error_of(answer)["code"]) == (param, f"invalid_{param}")
     for further in ({"objective": {"kind": "kto"}}, {"objective": 3}):

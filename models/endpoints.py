@@ -16,9 +16,9 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from jobs.files import write_atomic
+from jobs.files import expanded, why_no_file, write_atomic
 from jobs.home import home
 from jobs.luthier_error import LuthierError
 from jobs.near import did_you_mean
@@ -44,6 +44,20 @@ class Endpoint:
         return f"Endpoint({self.base_url!r})"  # a key is never printed
 
 
+def address_parts(url: str) -> SplitResult:
+    """LuthierError for what cannot be divided into host, port and path."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # it is read when it is asked for
+    except ValueError as error:
+        raise LuthierError(
+            "Not an address",
+            f"{url!r} is not a web address: {str(error).lower()}.",
+            "It looks like https://api.openai.com/v1, without a key.",
+        ) from None
+    return parts
+
+
 @dataclass(frozen=True)
 class HostedEndpoint:
     """What config.toml says of one endpoint. At most one of `key_env` and `key_file` is set; a
@@ -57,7 +71,7 @@ class HostedEndpoint:
     @property
     def warning(self) -> str:
         """What a person should know; empty if there is nothing."""
-        parts = urlsplit(self.url)
+        parts = address_parts(self.url)
         far = parts.scheme == "http" and parts.hostname not in _LOOPBACK
         return (
             f"{self.url} is not encrypted: others on the network can read the key and the whole"
@@ -68,7 +82,7 @@ class HostedEndpoint:
 
     def open(self) -> Endpoint:
         """The endpoint with its key, read now. LuthierError if there is none."""
-        parts = urlsplit(self.url)
+        parts = address_parts(self.url)
         path = parts.path.rstrip("/")
         prefix = "/v1" if path.endswith("/v1") or not path else ""
         base = f"{parts.scheme}://{parts.netloc}{path.removesuffix('/v1')}"
@@ -85,7 +99,7 @@ class HostedEndpoint:
                     hint,
                 )
         elif self.key_file:
-            key = self._read_key(Path(self.key_file).expanduser())
+            key = self._read_key(expanded(self.key_file))
         else:
             return ""
         if not key.isascii() or not key.isprintable() or " " in key:
@@ -97,18 +111,23 @@ class HostedEndpoint:
         return key
 
     def _read_key(self, path: Path) -> str:
+        reason = why_no_file(path)  # a pipe would be waited for
         try:
-            if path.stat().st_mode & 0o077:
+            if not reason and path.stat().st_mode & 0o077:
                 message = f"Other users of this machine can read {path}, the key of {self.name}."
                 raise LuthierError("The key is not private", message, f"chmod 600 {path}")
-            return path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not a text"
+            key = "" if reason else path.read_text(encoding="utf-8").strip()
+        except UnicodeDecodeError:
+            reason = "not a text"
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+        if reason:
             raise LuthierError(
                 "The key cannot be read",
                 f"{path}: {reason}.",
                 f"The key of {self.name} should be there.",
-            ) from error
+            )
+        return key
 
 
 def key_location(text: str) -> tuple[str, str]:
@@ -201,7 +220,10 @@ def _checked(name: str, values: Any) -> HostedEndpoint:
     endpoint = HostedEndpoint(
         name, values.get("url", ""), values.get("key_env", ""), values.get("key_file", "")
     )
-    parts = urlsplit(endpoint.url)
+    try:
+        parts = address_parts(endpoint.url)
+    except LuthierError as error:
+        raise wrong(error.message, error.hint) from None
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
         raise wrong(
             f"{endpoint.url!r} is not a web address.",

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from jobs.luthier_error import LuthierError
 from jobs.near import did_you_mean
-from models.endpoints import HostedEndpoint, hosted_endpoints
+from models.endpoints import HostedEndpoint, address_parts, hosted_endpoints
 from serve.client import Endpoint
 from serve.servers import running_servers
 
@@ -32,7 +31,7 @@ def hosted_at(
         if not key_variables and not key_file:
             return configured
         where = configured.url
-    parts = urlsplit(where)
+    parts = address_parts(where)
     is_web = parts.scheme in ("http", "https") and parts.hostname
     if not is_web or parts.username or parts.password:
         raise LuthierError(
@@ -48,7 +47,7 @@ def own_server_at(where: str) -> Endpoint | None:
     """One of Luthier's own servers that run here, with its key."""
     if "://" not in where:
         return None
-    parts = urlsplit(where)
+    parts = address_parts(where)
     return next(
         (
             server.endpoint

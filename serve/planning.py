@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
-from jobs.files import write_atomic
+from jobs.files import expanded, write_atomic
 from jobs.foreign_json import Damaged
 from jobs.gpus import Gpu, gpus
 from jobs.home import home
@@ -202,7 +202,7 @@ def look_ahead(
 
 def servable(path: Path, base: Path) -> Adapter:
     """The adapter in a folder. LuthierError if vLLM cannot load it into a server of this base."""
-    adapter = read_adapter(path.expanduser().resolve())
+    adapter = read_adapter(expanded(path).resolve())
     check_servable(adapter, base)
     return adapter
 

@@ -8,6 +8,7 @@ which it is best known.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -103,7 +104,9 @@ def number(value: Any) -> float:
     """Also of text: YAML takes 2e-4 for one. Raises TypeError and ValueError."""
     if isinstance(value, bool):
         raise TypeError(value)
-    parsed = float(value)
+    parsed = float(value) if not isinstance(value, int) else value
+    if isinstance(parsed, float) and not math.isfinite(parsed):
+        raise ValueError(value)
     return int(parsed) if re.fullmatch(r"-?\d+", str(value).strip()) else parsed
 
 

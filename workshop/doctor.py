@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.files import expanded
 from jobs.gpus import gpus, occupants
 from jobs.home import home, jobs_directory
 from jobs.job import all_jobs, damaged_jobs, left_behind
@@ -245,7 +246,7 @@ def _endpoint_keys() -> Iterator[Finding]:
     except LuthierError:  # `_settings` says it
         return
     for endpoint in endpoints:
-        path = Path(endpoint.key_file).expanduser() if endpoint.key_file else None
+        path = expanded(endpoint.key_file) if endpoint.key_file else None
         if path is not None and path.is_file() and _is_open(path):
             yield Finding(
                 Check(

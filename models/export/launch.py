@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from jobs.files import expanded
 from jobs.home import jobs_directory
 from jobs.job import Job, submit
 from jobs.luthier_error import LuthierError
@@ -88,7 +89,7 @@ def start_export(name: str, out: Path, part: What | None = None, *, replace: boo
     parcel = pack(name, part)
     check_out(out, replace=replace)
     settings = ExportSettings(
-        parcel.entry.name, str(parcel.entry.path), str(out.expanduser().absolute()), part, replace
+        parcel.entry.name, str(parcel.entry.path), str(expanded(out).absolute()), part, replace
     )
     return submit(
         Spec(
@@ -135,7 +136,7 @@ def start_conversion(name: str, out: Path, form: Form, part: What | None = None)
             f"{entry.title} is an adapter, and {form} is a form of whole models.",
             f"`luthier merge {entry.run or entry.title}`, then export the merged model.",
         )
-    out = out.expanduser().absolute()
+    out = expanded(out).absolute()
     if out.is_dir() and form.family == "gguf":
         out = out / f"{entry.title}-{form.kind}.gguf"
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
@@ -175,7 +176,7 @@ def _converted_entry(name: str, part: What | None) -> Entry:
 
 def check_out(out: Path, *, replace: bool) -> None:
     """LuthierError if there is something that the export would mix with."""
-    out = out.expanduser()
+    out = expanded(out)
     if out.is_file():
         raise LuthierError("A file is in the way", f"{out} is a file.", "Give a folder.")
     if out.is_dir() and any(out.iterdir()) and not replace:

@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
-from urllib.parse import urlsplit
 
 from jobs.luthier_error import LuthierError
+from models.endpoints import address_parts
 from serve.client import ChatMessage, Endpoint, Sampling
 from serve.comparison.asking import answer_entry
 from serve.comparison.items import Item
@@ -121,7 +121,7 @@ def judge_at(text: str, key_variable: str | None, most_tokens: int = 1024) -> Ju
     own_endpoint = None if key_variable else own_server_at(where)
     if own_endpoint is not None:
         return Judge(model, own_endpoint, most_tokens)
-    defaults = (_KEY_VARIABLE, _KNOWN_KEYS.get(urlsplit(where).hostname or "", ""))
+    defaults = (_KEY_VARIABLE, _KNOWN_KEYS.get(address_parts(where).hostname or "", ""))
     variables = [name for name in defaults if os.environ.get(name)] if "://" in where else []
     hosted = hosted_at(where, "a judge", [key_variable] if key_variable else variables)
     return Judge(model, hosted.open(), most_tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -220,8 +221,10 @@ def test_a_key_file_must_be_private(tmp_path: Path) -> None:
     path.write_text("two words")
     with pytest.raises(LuthierError, match="not contain a key"):
         endpoint.open()
-    with pytest.raises(LuthierError, match="No such file"):
-        HostedEndpoint("openai", "https://x", key_file=str(tmp_path / "absent")).open()
+    os.mkfifo(tmp_path / "pipe")
+    for name, reason in (("absent", "no such file"), ("pipe", "not a file")):
+        with pytest.raises(LuthierError, match=f"{name}: {reason}"):
+            HostedEndpoint("openai", "https://x", key_file=str(tmp_path / name)).open()
 
 
 @pytest.mark.parametrize(
@@ -230,6 +233,8 @@ def test_a_key_file_must_be_private(tmp_path: Path) -> None:
         (HostedEndpoint("Open AI", "https://x"), "name"),
         (HostedEndpoint("openai", "api.openai.com"), "not a web address"),
         (HostedEndpoint("openai", "https://me:secret@x"), "not a web address"),
+        (HostedEndpoint("openai", "https://[::1"), "not a web address"),
+        (HostedEndpoint("openai", "https://x:99999/v1"), "not a web address"),
         (HostedEndpoint("openai", "https://x", "A", "B"), "key_env and key_file"),
     ],
 )

@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from jobs.files import expanded
+from jobs.files import expanded, why_no_file
 from jobs.luthier_error import LuthierError
 from models.runs import Run
 from serve.replay import read_scripts
@@ -74,6 +74,8 @@ class ReplayModal(PickModal[Path, Replay]):
     def _read(self, path: Path, name: str) -> None:
         def read() -> None:
             try:
+                if reason := why_no_file(path):  # a pipe would be waited for
+                    raise LuthierError("File not readable", f"{path}: {reason}.", "Check the path.")
                 self.post_message(ScriptsRead(Replay(name, read_scripts(path))))
             except LuthierError as error:
                 self.post_message(ScriptsRead(None, error))

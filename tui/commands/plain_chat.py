@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from jobs.files import expanded
 from jobs.luthier_error import LuthierError
 from serve.chats import export as exporting
 from serve.chats import search as searching
@@ -227,7 +228,7 @@ class PlainChat:
 
     def _export(self) -> None:
         path = Path(ask_for("File (.md or .jsonl)", default=f"{self.session.chat.id}.md"))
-        exporting.export(self.session.chat, path.expanduser().absolute())
+        exporting.export(self.session.chat, expanded(path).absolute())
         say_done(f"Written to {path}.")
 
     def _settings(self) -> None:

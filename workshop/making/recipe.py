@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from jobs.files import expanded
 from jobs.luthier_error import LuthierError
 from jobs.near import did_you_mean
 from jobs.os_errors import in_words
@@ -123,7 +124,7 @@ def load(name: str) -> Making:
     if name in METHODS:
         folder = _PACKAGED / name
     else:
-        path = Path(name).expanduser()
+        path = expanded(name)
         folder = path if path.is_dir() else path.parent
         if not (path / RECIPE_FILE if path.is_dir() else path).is_file():
             raise LuthierError(

@@ -27,8 +27,8 @@ from workshop.making.preview import Plan
 from workshop.making.recipe import METHODS
 
 _HINTS = {
-    "qa": "A model writes a question to each passage; the answer is the passage itself.",
-    "interview": "A model writes questions to passages that follow each other; the answers are"
+    "qa": "A model writes a question for each passage; the answer is the passage itself.",
+    "interview": "A model writes questions for passages that follow each other; the answers are"
     " their words.",
     "dialogue": "The turns of a transcript. You choose who is the assistant; no model is asked.",
     "continue": "The text itself, passage after passage; no model is asked.",

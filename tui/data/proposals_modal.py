@@ -42,7 +42,7 @@ class ProposalsModal(FormModal):
     heading: ClassVar[str] = "How the rows might be read"
     hints: ClassVar[list[KeyHint]] = [
         KeyHint("down", "up down", "another"),
-        KeyHint("enter", "enter", "read so"),
+        KeyHint("enter", "enter", "use this"),
         KeyHint("c", "c", "copy"),
         KeyHint("pagedown", "pgdn", "more rows"),
     ]

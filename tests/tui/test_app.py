@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import re
 from pathlib import Path
 
 import pytest
 from textual.app import App
 
+import tui
 from jobs.job import Job
 from jobs.luthier_error import LuthierError
 from jobs.machine import Meter
@@ -182,3 +184,10 @@ def test_themes_are_ours_first_and_never_ansi() -> None:
     assert not [
         name for name in app.available_themes if name.startswith("ansi") or name.endswith("ansi")
     ]
+
+
+def test_no_handler_calls_that_of_the_class_above() -> None:
+    """Textual calls the handler of each class itself: it would run twice."""
+    sources = Path(tui.__path__[0]).rglob("*.py")
+    calls = re.compile(r"super\(\)\._?on_")
+    assert [path.name for path in sources if calls.search(path.read_text(encoding="utf-8"))] == []

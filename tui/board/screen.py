@@ -74,7 +74,6 @@ class BoardScreen(LuthierScreen):
                             yield SteadyText(classes="board-line")
 
     def on_resize(self, event: Resize) -> None:
-        super().on_resize(event)
         self.call_after_refresh(self.jobs_changed, self.app.rows or [])
 
     # What is shown

@@ -49,5 +49,3 @@ class PromptBox(TextArea):
             event.stop()
             event.prevent_default()
             self.insert("\n")
-        else:
-            await super()._on_key(event)

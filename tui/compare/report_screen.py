@@ -65,7 +65,6 @@ class ReportScreen(LuthierScreen):
         self.show()
 
     def on_resize(self, event: Resize) -> None:
-        super().on_resize(event)
         self.call_after_refresh(self.show)
 
     def show(self) -> None:

@@ -79,7 +79,6 @@ class CompareScreen(LuthierScreen):
     # What is shown
 
     def on_resize(self, event: Resize) -> None:
-        super().on_resize(event)
         self.call_after_refresh(self._show_report)
 
     def jobs_changed(self, rows: list[JobRow]) -> None:

@@ -148,7 +148,6 @@ class ModelsScreen(LuthierScreen):
         return [Row(f"heading {title}", [Content.assemble(above, heading)], heading=True), *rows]
 
     def on_resize(self, event: Resize) -> None:
-        super().on_resize(event)
         was_stacked = self.has_class("-stacked")
         self.set_class(event.size.width < _SIDE_BY_SIDE, "-stacked")
         if self.has_class("-stacked") is not was_stacked:

@@ -255,7 +255,6 @@ class NewRunScreen(LuthierScreen):
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.group == "start":
             self._starting = False
-        super().on_worker_state_changed(event)
 
     def action_edit(self) -> None:
         """The whole recipe as TOML, in the user's editor."""

@@ -84,7 +84,6 @@ class CertificateModal(Dialog[NextStep]):
             yield DialogKeys()
 
     def on_mount(self) -> None:
-        super().on_mount()
         self.query_one("#checks").display = False
         lines, table = rows(self.proofs), self.query_one(RowTable)
         table.styles.height = len(lines) + _TITLES

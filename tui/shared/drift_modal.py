@@ -44,7 +44,6 @@ class DriftModal(Dialog[None]):
             yield DialogKeys(KeyHint("down", "up down", "scroll"))
 
     def on_mount(self) -> None:
-        super().on_mount()
         marks = [
             part for text, heat in _LEGEND for part in ((text, THEME_STYLES[heat]), (", ", _MUTED))
         ]

@@ -106,9 +106,9 @@ class Run:
         """What a server calls its adapter: its name, and a suffix such as @STEP. Where a model
         cannot be called so ("my data"), hyphens stand for what does not fit; its id, if nothing
         does."""
-        whole = f"{self.name}{suffix}"
-        if MODEL_NAME.fullmatch(whole):
-            return whole
+        wanted_name = f"{self.name}{suffix}"
+        if MODEL_NAME.fullmatch(wanted_name):
+            return wanted_name
         fitting = _NOT_IN_MODEL_NAME.sub("-", self.name).strip("-._@")
         return f"{fitting[: LONGEST_MODEL_NAME - len(suffix)] or self.id}{suffix}"
 

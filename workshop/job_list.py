@@ -176,7 +176,7 @@ def _stamp(job: Job) -> Stamp:
 
 def _modified(folder: str) -> int:
     try:
-        return os.stat(folder).st_mtime_ns  # noqa: PTH116 - a Path for each of 1,000 jobs costs more
+        return os.stat(folder).st_mtime_ns  # noqa: PTH116 - 1,000 paths cost more
     except FileNotFoundError:
         return 0
 

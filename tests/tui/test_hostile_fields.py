@@ -44,8 +44,8 @@ def filled(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     os.mkfifo("pipe")
     Path("ring").symlink_to("ring")
     with FakeServer() as server:
-        made = hostile.fill(home, server)
-        with held(*(made[name] for name in folders.LIVING)):
+        jobs_by_name = hostile.fill(home, server)
+        with held(*(jobs_by_name[name] for name in folders.LIVING)):
             yield
 
 

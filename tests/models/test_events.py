@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobs import event_kinds
@@ -149,6 +149,7 @@ ODD = st.builds(
 
 
 @given(st.lists(ODD, max_size=4))
+@example([{"t": 5.0, "kind": "result", "loss": 10**400, "steps": 3, "seconds": 1}])
 def test_no_reader_trips_over_odd_fields(lines: list[dict[str, Any]]) -> None:
     record, meter = RunRecord(), JobMeter()
     for line in lines:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from jobs.counting import counted
 from jobs.events import Event
+from jobs.foreign_json import fits
 from models import events
 from models.events import typed
 from trainer.recipe import short_value
@@ -29,9 +29,7 @@ def _is_of_run(event: Event) -> bool:
     other jobs end with other fields."""
     figures = [event.get(name, 0.0) for name in ("eval_loss", "loss")]
     figures += [event.get(name) for name in ("steps", "seconds")]
-    return event["kind"] == "result" and all(
-        isinstance(figure, int | float) and math.isfinite(figure) for figure in figures
-    )
+    return event["kind"] == "result" and all(fits(figure, float) for figure in figures)
 
 
 def outcome_text(result: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from jobs.events import Event
+from jobs.foreign_json import fits
 from models import events
 from models.events import Step, typed
 from workshop.runs.chart_metrics import (
@@ -280,4 +281,4 @@ class RunRecord:
 
 def number(value: object) -> float:
     """A finite number out of an event, else NaN."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
+    return float(value) if isinstance(value, int | float) and fits(value, float) else math.nan

@@ -162,8 +162,9 @@ def _events(lines: list[bytes]) -> list[Event]:
     mark, steps = _mark(Step), 0
     kept_lines = []
     for line in reversed(lines):
-        steps += mark in line
-        if steps <= NEWEST_STEPS or mark not in line:
+        is_step = mark in line
+        steps += is_step
+        if not is_step or steps <= NEWEST_STEPS:
             kept_lines.append(line)
     return [event for event in map(parse_line, reversed(kept_lines)) if event is not None]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 NOTHING_THERE = "no such file or folder"
+_LONGEST_QUOTE = 120  # characters
 
 
 def expanded(text: str | Path) -> Path:
@@ -33,6 +34,11 @@ def why_missing(path: Path) -> str:
     except OSError as error:
         return (error.strerror or str(error)).lower()
     return ""
+
+
+def quoted_name(text: str) -> str:
+    """A name as an error quotes it: one of thousands of characters is cut."""
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…"
 
 
 def is_folder(path: Path) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.files import NOTHING_THERE, expanded, is_folder, why_missing
+from jobs.files import NOTHING_THERE, expanded, is_folder, quoted_name, why_missing
 from jobs.home import jobs_directory, models_directory
 from jobs.job import Job, all_jobs, submit
 from jobs.luthier_error import LuthierError
@@ -137,7 +137,9 @@ def _no_such_model(name: str, path: Path) -> LuthierError:
     title, names = "No such model", ", ".join(model.name for model in list_models())
     if (reason := why_missing(path)) not in ("", NOTHING_THERE):
         return LuthierError(
-            title, f"{name}: {reason}.", "Name a model of `luthier models`, or a folder."
+            title,
+            f"{quoted_name(name)}: {reason}.",
+            "Name a model of `luthier models`, or a folder.",
         )
     repository = hub_name(name) or ("" if is_url(name) else hub_name_of_path(path))
     if repository:

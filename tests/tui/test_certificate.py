@@ -81,13 +81,13 @@ def test_badge(standing: Standing, text: str) -> None:
     assert (said is not None) == (standing.verdict == "red")
 
 
-@pytest.mark.parametrize(("verdict", "shown"), [("green", "✓ green"), ("red", "✗ red")])
-async def test_list_of_models(jobs_by_name: dict[str, Job], verdict: str, shown: str) -> None:
+@pytest.mark.parametrize(("verdict", "badge_text"), [("green", "✓ green"), ("red", "✗ red")])
+async def test_list_of_models(jobs_by_name: dict[str, Job], verdict: str, badge_text: str) -> None:
     certified(jobs_by_name["captain"], verdict)  # type: ignore[arg-type]
     async with LuthierApp("models").run_test(size=(80, 24)) as pilot:
         screen = await tuned_list(pilot)
         assert any(
-            "captain" in line and shown in line
+            "captain" in line and badge_text in line
             for line in lines_of(screen.query_one("#models", RowTable))
         )
 

@@ -126,6 +126,7 @@ async def test_a_path_counts_before_the_list_and_a_wrong_one_is_named(near: Path
         await pilot.pause()
         await pilot.press("enter")
         await until(pilot, lambda: "File name too long, and no file here" in screen_text(app))
+        assert "x…" in screen_text(app)
         home.query_one("Input").value = str(near / "raw")  # type: ignore[attr-defined]
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, NewRunScreen))

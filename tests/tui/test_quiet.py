@@ -46,8 +46,8 @@ class Painted:
         monkeypatch.setattr(compositor, "update_widgets", updated)
         monkeypatch.setattr(compositor, "reflow", reflowed)
 
-    async def some(self, pilot: Pilot[None]) -> list[Region]:
-        """Once there are any: a text is on the screen before the screen's timer paints it."""
+    async def once_any(self, pilot: Pilot[None]) -> list[Region]:
+        """A text is on the screen before the screen's timer paints it."""
         await until(pilot, lambda: bool(self.regions))
         return self.regions
 
@@ -139,7 +139,7 @@ async def test_of_a_server_that_starts_only_the_seconds_are_painted(
             painted = Painted(app, monkeypatch)
             monkeypatch.setattr(number_format, "now", lambda: folders.NOW + 1)
             await look_again(app, pilot)
-            assert all(region.area < 10 for region in await painted.some(pilot))
+            assert all(region.area < 10 for region in await painted.once_any(pilot))
 
 
 async def test_of_a_look_at_data_only_what_moves_is_painted(
@@ -161,7 +161,7 @@ async def test_of_a_look_at_data_only_what_moves_is_painted(
             assert painted.regions == []
             folders.write(job, folders.event("step", 40, step=21, total=100))
             await until(pilot, lambda: "21 %" in screen_text(app))
-            assert {region.height for region in await painted.some(pilot)} == {1}
+            assert {region.height for region in await painted.once_any(pilot)} == {1}
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ async def test_a_text_in_the_middle_is_painted_where_it_changes_and_nowhere_else
         for changed in ("one\ntwo.", "one\ntwelve", "three\ntwo\nthree", "日\ntwo\nthree", "two"):
             painted.regions.clear()
             text.update(Content(changed))
-            regions = await painted.some(pilot)
+            regions = await painted.once_any(pilot)
             await pilot.pause()
             screen = cells(app)
             for region in regions:

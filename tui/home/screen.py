@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Label, OptionList, Static
 
-from jobs.files import expanded, why_missing
+from jobs.files import expanded, quoted_name, why_missing
 from models.hub_names import HUB
 from tui import key_bindings
 from tui.home.start_list import DEMO, ENDPOINT, StartList
@@ -144,7 +144,9 @@ class HomeScreen(LuthierScreen):
         elif self.choices.highlighted_id:
             await self._take(self.choices.highlighted_id)
         else:
-            self._say(f"{reason.capitalize()}, and no file here has a name like it: {text}")
+            self._say(
+                f"{reason.capitalize()}, and no file here has a name like it: {quoted_name(text)}"
+            )
 
     async def _take(self, choice: str) -> None:
         if choice == DEMO:

@@ -12,7 +12,7 @@ from textual.suggester import Suggester, SuggestFromList
 from textual.widgets import Input, Static
 
 from jobs.counting import counted
-from jobs.files import expanded, why_missing, why_no_file
+from jobs.files import expanded, quoted_name, why_missing, why_no_file
 from jobs.luthier_error import LuthierError
 from models.hub_names import HUB
 from models.registry import list_models
@@ -187,7 +187,7 @@ class RunForm(Vertical):
         for source in draft.sources:
             where = draft.path.parent if draft.path is not None else Path.cwd()
             if not source.startswith(HUB) and (reason := why_missing(where / expanded(source))):
-                self.field("data").show_error(f"{reason}: {source}")
+                self.field("data").show_error(f"{reason}: {quoted_name(source)}")
         if not model:
             self.field("model").show_error("a name or a folder is needed")
 

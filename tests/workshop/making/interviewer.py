@@ -20,7 +20,7 @@ def passages_in(prompt: str) -> list[str]:
 
 def question_to(passage: str) -> str:
     """Of some of its words, out of their order."""
-    words = sorted(set(re.findall(r"[A-Za-z]{5,}", passage)), key=str.lower)
+    words = sorted(set(re.findall(r"[A-Za-z]{5,}", passage)), key=lambda word: (word.lower(), word))
     return (
         f"What do we know about {', '.join(words[1:9:2]) or 'this matter here'} and why is it so?"
     )

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import time
-import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -92,16 +91,22 @@ def listed(*questions: str) -> str:
     return json.dumps({"questions": questions})
 
 
-def careless(model: str, messages: list[dict[str, Any]]) -> str:
-    """Answers some prompts with no JSON, half of it, another list, or a refusal, each time."""
-    answer = interviewer.write(model, messages)
-    wrong = ["Sure! Here you go: ?", answer[:-3], '{"questions": [1, 2]}', "I cannot do that."]
-    chance = chance_of(messages[-1]["content"])
-    return wrong[chance] if chance < len(wrong) else answer
+class CarelessInterviewer:
+    """Answers each tenth prompt, in the order in which they come, with no JSON, half of it, another
+    list, or a refusal, each time that it is asked."""
 
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
 
-def chance_of(prompt: str) -> int:
-    return zlib.crc32(prompt.encode()) % 40
+    def is_careless_with(self, prompt: str) -> bool:
+        return self._numbers[prompt] % 10 == 0
+
+    def write(self, model: str, messages: list[dict[str, Any]]) -> str:
+        answer = interviewer.write(model, messages)
+        prompt = messages[-1]["content"]
+        number = self._numbers.setdefault(prompt, len(self._numbers))
+        unreadable = ["Sure! Here: ?", answer[:-3], '{"questions": [1, 2]}', "I cannot do that."]
+        return unreadable[number // 10 % 4] if self.is_careless_with(prompt) else answer
 
 
 def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
@@ -115,12 +120,14 @@ def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 def test_every_mishap_is_outlived_and_each_passage_has_one_end(tmp_path: Path, method: str) -> None:
     out = tmp_path / "made"
     with HostileServer(share=0.4, seconds=0.01) as server:
-        server.answer = careless
+        careless = CarelessInterviewer()
+        server.answer = careless.write
         order = order_for(server, out, method, terms={"at_once": 16}, limit=40)
         result = done(order)
         assert set(server.mishaps) <= set(MISHAPS) and sum(server.mishaps.values()) > 10
         for prompt, count in server.answered.items():
-            assert count == (2 if chance_of(prompt) < 4 else 1)  # what cannot be read, once more
+            # What cannot be read is asked once more.
+            assert count == (2 if careless.is_careless_with(prompt) else 1)
         assert server.most_at_once <= 16
         before, first = len(server.requests), rows(out)
         assert done(order) == {**result} and len(server.requests) == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -107,6 +108,10 @@ def as_text(value: Any) -> str:
         return "none"
     if isinstance(value, str):
         return value
+    if isinstance(value, Mapping):
+        inline_table = tomlkit.inline_table()
+        inline_table.update(value)
+        return str(inline_table.as_string())
     return str(tomlkit.item(value).as_string())
 
 

@@ -82,6 +82,12 @@ def actions_of(*places: Place) -> list[Action]:
     return [action for place in places for action in _BY_PLACE.get(place, ())]
 
 
+def key_of(action_id: str) -> str:
+    """The key that does it, as it is shown."""
+    place = action_id.partition(".")[0]
+    return next(action.key_names[0] for action in actions_of(place) if action.id == action_id)
+
+
 def bindings(place: Place) -> list[BindingType]:
     """The bindings of everything that can be done at this place: a screen's or widget's
     `BINDINGS`."""

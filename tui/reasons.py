@@ -147,6 +147,8 @@ NEEDS: dict[str, str] = {
     "search.find_next": "a text to look for (/ asks for it)",
     "search.find_previous": "a text to look for (/ asks for it)",
     "new_run.plan": "data that can be trained on",
+    "new_run.accept": "data that the recipe does not read, and a proposal how it could",
+    "new_run.another": "data that could be read in several ways",
 }
 """By id of the action: what it needs, as it follows "vote needs"."""
 

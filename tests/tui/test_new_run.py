@@ -219,11 +219,56 @@ async def test_a_key_that_mends_what_was_refused_is_planned_with(pirates: Path, 
         screen = await opened(pilot)
         fill(screen, data=str(damaged))
         await until(pilot, lambda: screen.form.wrong == ["data"])
-        assert "f3 and ^e change the recipe." in text_of(app, "#form-error")
         await pilot.press("f3", *"policy.damage", "enter")
         app.screen.query_one(Input).value = "drop"
         await pilot.press("enter", "escape")
         await until(pilot, lambda: not screen.form.wrong and "memory" in screen_text(app))
+
+
+async def test_data_in_a_layout_of_its_own_is_read_as_proposed_with_one_key(
+    home: Path, started: list[Recipe]
+) -> None:
+    data = home / "shop.jsonl"
+    data.write_text(
+        "".join(
+            f'{{"first_text": "Where is {number}?", "second_text": "There."}}\n'
+            for number in range(20)
+        )
+    )
+    app = LuthierApp()
+    async with app.run_test(size=(120, 35)) as pilot:
+        screen = await opened(pilot)
+        fill(screen, data=str(data))
+        await until(pilot, lambda: "user: Where is 0?" in screen_text(app))
+        assert screen.form.wrong == ["data"] and "Format not recognised" in screen_text(app)
+        assert "^r makes this change, ^n shows another" in screen_text(app)
+        assert "20 conversations, 5 of them held out" in screen_text(app)  # with the change
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: "user: There." in screen_text(app))
+        assert screen.form.wrong == ["data"]
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: "user: Where is 0?" in screen_text(app))
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: not screen.form.wrong and "^o whole plan" in screen_text(app))
+        assert "proposal" not in screen_text(app)
+        assert 'prompt = "first_text"' in text_of(app, "#run-changes")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(started))
+    assert started[0].format.columns == {"prompt": "first_text", "completion": "second_text"}
+
+
+async def test_rows_that_nothing_reads_stand_beside_the_reason(home: Path) -> None:
+    data = home / "numbers.jsonl"
+    data.write_text('{"speed": 3, "sizes": [1, 2]}\n' * 4)
+    app = LuthierApp()
+    async with app.run_test(size=(120, 35)) as pilot:
+        screen = await opened(pilot)
+        fill(screen, data=str(data))
+        await until(pilot, lambda: "sizes: [1, 2]" in screen_text(app))
+        assert "row 0   as the file has it" in screen_text(app) and screen.form.wrong == ["data"]
+        assert "f3 and ^e change the recipe." in text_of(app, "#form-error")
+        await pilot.press("ctrl+r", "ctrl+n")  # nothing is proposed
+        assert screen.draft.value("format") is None and "^r" not in screen_text(app)
 
 
 async def test_a_recipe_with_lists_queues_a_sweep(

@@ -15,6 +15,7 @@ from jobs.luthier_error import LuthierError
 from models import foreign
 from trainer.data.formats_turns import PROBLEMS, REPAIRS
 from trainer.data.policies import POLICIES, Policies, choices
+from trainer.data.refused_data import ProposedChange, RefusedData
 
 State = Literal["kept", "repaired", "split", "dropped"]
 STATES: tuple[State, ...] = ("kept", "repaired", "split", "dropped")
@@ -147,12 +148,41 @@ class Stops:
     def __iter__(self) -> Iterator[Stop]:
         return iter(self._by_policy.values())
 
+    def _choices(self, total_rows: int) -> dict[str, list[str]]:
+        """By policy what the recipe may say instead of stop: what keeps the rows first. None where
+        no row would be left."""
+        return {
+            stop.policy: [*keeping, *(["drop"] if stop.rows != total_rows else [])]
+            for stop in self
+            if (keeping := _keeping(stop.policy)) or stop.rows != total_rows
+        }
+
+    def _proposals(self, choices_of: dict[str, list[str]]) -> list[ProposedChange]:
+        """One for each way to decide: as many as the policy with the most choices has."""
+        if len(choices_of) != len(self._by_policy):
+            return []
+        proposals = []
+        for number in range(max(map(len, choices_of.values()))):
+            chosen = {
+                policy: each[min(number, len(each) - 1)] for policy, each in choices_of.items()
+            }
+            titles = [
+                _decided(self._by_policy[policy], choice) for policy, choice in chosen.items()
+            ]
+            values = {f"policy.{policy}": choice for policy, choice in chosen.items()}
+            proposals.append(ProposedChange(". ".join(titles), values))
+        return proposals
+
     def error(
-        self, unproved: Unproved | None = None, *, total_rows: int = 0
+        self,
+        unproved: Unproved | None = None,
+        *,
+        total_rows: int = 0,
+        proposals: Sequence[ProposedChange] = (),
     ) -> LuthierError | None:
         """The error for people; None if no policy says stop. `unproved` is of the first mask that
         could not be proved, with its text; `total_rows` are those of the data, 0 if not all were
-        read."""
+        read. `proposals` come before those that choose otherwise at the policies."""
         if not self._by_policy:
             return None
         damage = self._by_policy.get("damage")
@@ -164,11 +194,8 @@ class Stops:
             reasons.append(
                 f'{stop.first_row} (policy.{stop.policy} is "stop"; it applies here{further}).'
             )
-        changes = [
-            f"{stop.policy} = {_instead(stop.policy)}"
-            for stop in self
-            if stop.rows != total_rows or _keeping(stop.policy)
-        ]
+        choices_of = self._choices(total_rows)
+        changes = [f"{policy} = {_instead(policy)}" for policy in choices_of]
         repair = "Repair the data: if these rows were dropped, none would be left."
         if changes:
             repair = (
@@ -176,7 +203,12 @@ class Stops:
             )
         hint = "\n".join((repair, *(hint for stop in self if (hint := POLICIES[stop.policy].hint))))
         if unproved is None or "mask" not in self._by_policy:
-            return LuthierError("Some rows need a decision", "\n".join(reasons), hint)
+            return RefusedData(
+                "Some rows need a decision",
+                "\n".join(reasons),
+                hint,
+                [*proposals, *self._proposals(choices_of)],
+            )
         title = unproved.title if len(self._by_policy) == 1 else "Some rows need a decision"
         parts = (unproved.advice, hint, unproved.evidence)
         return LuthierError(title, "\n".join(reasons), "\n".join(filter(None, parts)))
@@ -222,6 +254,16 @@ class Drops:
         return LuthierError(
             "Nothing to train on", f"Luthier drops {rows}: {'; '.join(reasons)}.", hint
         )
+
+
+def _decided(stop: Stop, choice: str) -> str:
+    """What becomes of the rows at which a policy stops if the recipe says `choice`."""
+    policy = POLICIES[stop.policy]
+    rows = counted(stop.rows, "row")
+    if choice == "drop":
+        return f"{rows} would be left out ({policy.meets})"
+    repair = f": {policy.repair}" if policy.repair else ""
+    return f"{rows} would be kept ({policy.meets}){repair}"
 
 
 def _instead(policy: str) -> str:

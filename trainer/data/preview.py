@@ -13,13 +13,14 @@ from typing import Any
 import msgspec
 
 from trainer.data.exact_digest import exact_digest
-from trainer.data.files import check_source, source_size
+from trainer.data.files import RawRow, check_source, read_rows, source_size
 from trainer.data.guard_rails import Figures
 from trainer.data.hub import HUB
 from trainer.data.ledger import Drops, Stops
 from trainer.data.policies import SpecialTexts
 from trainer.data.preferences import Judged
-from trainer.data.reading import Reader, Row, formats_seen
+from trainer.data.reading import Reader, Row, formats_seen, proposals
+from trainer.data.refused_data import ProposedChange
 from trainer.data.settings import DataSettings, Source
 
 _SECONDS = 2.0  # for all sources; what lies beyond is estimated from the bytes
@@ -71,7 +72,8 @@ def look(settings: DataSettings) -> Outlook:
         )
         tokens += source_look.tokens
         exact = exact and source_look.exact
-    if error := stops.error(total_rows=round(rows) if exact else 0):
+    meanings = _meanings(settings) if any(stop.policy == "unread" for stop in stops) else []
+    if error := stops.error(total_rows=round(rows) if exact else 0, proposals=meanings):
         raise error
     if exact and not conversations:
         raise drops.nothing_left()
@@ -87,6 +89,15 @@ def look(settings: DataSettings) -> Outlook:
     )
 
 
+def _meanings(settings: DataSettings) -> list[ProposedChange]:
+    """What the columns may mean that Luthier does not read."""
+    paths = [source.path for source in settings.sources]
+    proposed_file = proposals(paths, settings.format, settings.policy)
+    if proposed_file is None:
+        return []
+    return [proposal.change_from(settings.format) for proposal in proposed_file[2]]
+
+
 def look_at_heldout(settings: DataSettings) -> int:
     """The conversations of the files that are held out whole, an estimate where they are long; 0
     without such files. LuthierError where they cannot be held out."""
@@ -94,6 +105,17 @@ def look_at_heldout(settings: DataSettings) -> int:
         return 0
     sources = [Source(path) for path in settings.heldout.files]
     return look(msgspec.structs.replace(settings, sources=sources)).conversations
+
+
+def first_raw_rows(settings: DataSettings, most: int) -> list[RawRow]:
+    """As the files have them; none of a data set of the hub. LuthierError where a file cannot be
+    read at all."""
+    rows = (
+        read_rows(source.path, encoding=settings.format.encoding)
+        for source in settings.sources
+        if not source.path.startswith(HUB)
+    )
+    return list(islice(chain.from_iterable(rows), most))
 
 
 def first_conversations(settings: DataSettings, most: int) -> list[Row]:

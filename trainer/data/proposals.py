@@ -19,6 +19,7 @@ from trainer.data.formats import Format, Mapping, recognise
 from trainer.data.formats_layouts import refused
 from trainer.data.formats_turns import Converted, RowProblem, decoded, is_role, turn_keys, turn_list
 from trainer.data.policies import Policies, Rejected, SpecialTexts, settle
+from trainer.data.refused_data import ProposedChange
 
 _MOST = 3  # proposals
 _EXAMPLES = 3  # rows shown of each
@@ -88,6 +89,18 @@ class Proposal:
     def toml(self) -> str:
         """The recipe's section, ready to be pasted."""
         return format_toml(self.mapping)
+
+    def change_from(self, mapping: Mapping) -> ProposedChange:
+        """What a recipe with this mapping would have to say instead."""
+        default, before, after = map(msgspec.to_builtins, (Mapping(), mapping, self.mapping))
+        return ProposedChange(
+            self.title,
+            {
+                f"format.{key}": value if value != default[key] else None
+                for key, value in after.items()
+                if value != before[key]
+            },
+        )
 
 
 def format_toml(mapping: Mapping) -> str:

@@ -21,6 +21,7 @@ from trainer.data.ledger import NO_ROWS
 from trainer.data.policies import Policies, Rejected, SpecialTexts, settle
 from trainer.data.preferences import Judged, PreferenceRows, Sides, compared, judged
 from trainer.data.proposals import Proposal, propose
+from trainer.data.refused_data import RefusedData
 from trainer.objective import Scoring
 
 _SAMPLE = 48  # rows from which a file's format is told
@@ -102,13 +103,15 @@ class Reader:
             try:
                 self.formats[file] = recognise(values, self._mapping)
             except LuthierError as error:
-                # else it knows the remedy
-                proposed = (
-                    propose(values, self._mapping, self._policies)[:1] if error.hint == HINT else []
-                )
-                hints = [f"{best.title}:\n{best.toml}" for best in proposed]
-                raise LuthierError(
-                    error.title, f"{file}: {error.message}", "\n".join((*hints, error.hint))
+                proposed = propose(values, self._mapping, self._policies)
+                # another hint has the remedy
+                named = proposed[:1] if error.hint == HINT else []
+                hints = [f"{best.title}:\n{best.toml}" for best in named]
+                raise RefusedData(
+                    error.title,
+                    f"{file}: {error.message}",
+                    "\n".join((*hints, error.hint)),
+                    [proposal.change_from(self._mapping) for proposal in proposed],
                 ) from None
         if values and self._scoring != "turns":
             self.formats[file] = compared(self.formats[file])

@@ -16,8 +16,9 @@ from serve.chats.turns import Answer, Failed, Given, Waiting, Writing
 from tui.chat.answer import FlowingText, flowing, wrap
 from tui.chat.markdown import markdown_rows
 from tui.chat.marks import Mark, Marked
-from tui.chat.text import call_line, dotted_rows, key_of, thought_line
+from tui.chat.text import call_line, dotted_rows, thought_line
 from tui.chat.thinking import Thinking, split_thinking
+from tui.key_bindings import key_of
 from tui.shared.glyphs import glyphs
 
 Styles = Mapping[str, Style]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from serve.chats.formatting import settings_parts
 from serve.chats.turns import ChatSettings, ToolCall
-from tui import key_bindings
+from tui.key_bindings import key_of
 from tui.shared.glyphs import glyphs
 
 
@@ -20,13 +20,6 @@ def dotted_rows(parts: list[str], width: int) -> list[str]:
             rows.append([])
         rows[-1].append(part)
     return [dotted(row) for row in rows]
-
-
-def key_of(action_id: str) -> str:
-    """The key that does it, as it is shown."""
-    return next(
-        action.key_names[0] for action in key_bindings.actions_of("chat") if action.id == action_id
-    )
 
 
 def settings_line(settings: ChatSettings) -> str:

@@ -19,6 +19,7 @@ from models.registry import list_models
 from trainer.key_values import as_text
 from trainer.presets import Preset, presets
 from trainer.recipe_draft import RecipeDraft
+from tui.key_bindings import key_of
 from tui.shared.form import Field
 from tui.shared.path_suggester import PathSuggester
 
@@ -121,11 +122,13 @@ class RunForm(Vertical):
     def show_problem(self, text: Content) -> None:
         self.query_one("#form-error", Static).update(text)
 
-    def refuse(self, error: LuthierError, field: str = "") -> None:
-        """Say why the draft cannot be planned: beside the field that is to blame, if one is."""
+    def refuse(self, error: LuthierError, field: str = "", *, has_proposals: bool = False) -> None:
+        """Say why the draft cannot be planned: beside the field that is to blame, if one is.
+        Proposals stand elsewhere, and in the place of the hint."""
         self._refused_field = field
-        how = "\nf3 and ^e change the recipe." if "recipe" in error.hint else ""
-        hint = Content.styled(f"{error.hint}{how}", "$foreground-muted")
+        keys, editor = key_of("new_run.keys"), key_of("new_run.edit")
+        how = f"\n{keys} and {editor} change the recipe." if "recipe" in error.hint else ""
+        hint = Content.styled("" if has_proposals else f"{error.hint}{how}", "$foreground-muted")
         if field:
             self.field(field).show_error(f"{error.title}. {error.message}")
             self.show_problem(hint)

@@ -7,6 +7,22 @@ from tui.shared.action import Action
 NEW_RUN: list[Action] = [
     Action("new_run.start", "start", "Start the run.", "enter", footer=True, priority=True),
     Action(
+        "new_run.accept",
+        "use the proposal",
+        "Change the recipe as it is proposed, so that the data can be read.",
+        "ctrl+r",
+        footer=True,
+        priority=True,
+    ),
+    Action(
+        "new_run.another",
+        "another",
+        "Show another proposal of how the data could be read.",
+        "ctrl+n",
+        footer=True,
+        priority=True,
+    ),
+    Action(
         "new_run.edit",
         "TOML",
         "Open the whole recipe as TOML in your editor ($EDITOR), and come back with it.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
@@ -12,11 +12,14 @@ from jobs.counting import counted
 from jobs.memory import main_memory
 from trainer.data.inspection import Summary
 from trainer.data.ledger import describe
-from trainer.data.reading import Row
+from trainer.data.refused_data import ProposedChange
+from trainer.key_values import as_text
 from trainer.plan.memory.cards import card
 from trainer.plan.plan import Plan
 from trainer.recipe import Recipe
 from tui.data.ledger_table import state_sign
+from tui.key_bindings import key_of
+from tui.new_run.first_rows import FirstRow
 from tui.runs import memory_text, plan_text
 from tui.runs.plan_modal import content_of
 from tui.shared.glyphs import glyphs
@@ -41,8 +44,7 @@ class Outlook:
     base."""
     runs: int = 1
     """Of a sweep how many; the plan is its first one's."""
-    conversations: Sequence[Row] = ()
-    """The first ones, as they are read."""
+    first_rows: Sequence[FirstRow] = ()
 
 
 def outlook_lines(
@@ -50,7 +52,7 @@ def outlook_lines(
 ) -> Content:
     """`summary` is what a look at the data has counted; before it has, `looking` says what it
     does."""
-    room = max(20, width - _NAME - 1)
+    room = _room(width)
     sections = (
         ("rows", _rows(outlook.plan, summary, looking, room)),
         ("length", _length(outlook, room)),
@@ -59,6 +61,36 @@ def outlook_lines(
         ("served", _served(outlook, room)),
         ("note", _warnings(outlook.plan, room)),
     )
+    return _laid_out(sections, roomy=roomy)
+
+
+def proposal_lines(
+    proposal: ProposedChange, number: int, count: int, width: int, *, roomy: bool
+) -> Content:
+    """What a recipe that cannot be planned could say instead; `number` is that of the proposal,
+    from 1, of `count`."""
+    room = _room(width)
+    lines = [Content(line) for line in wrap(f"{proposal.title}.", room)]
+    for key, value in proposal.values.items():
+        text = "no longer set" if value is None else as_text(value)
+        first, *others = wrap(f"{key} {text}", room, subsequent_indent="  ")
+        name = Content.styled(key, "$foreground-muted")
+        lines.append(name + Content.styled(first.removeprefix(key), "$success"))
+        lines += [Content.styled(line, "$success") for line in others]
+    accept, another = key_of("new_run.accept"), key_of("new_run.another")
+    keys = f"{accept} makes this change"
+    if count > 1:
+        keys += f", {another} shows another proposal ({number} of {count})"
+    lines += [Content.styled(line, "$foreground-muted") for line in wrap(f"{keys}.", room)]
+    return _laid_out([("proposal", [*lines, *([] if roomy else [Content("")])])], roomy=roomy)
+
+
+def _room(width: int) -> int:
+    return max(20, width - _NAME - 1)
+
+
+def _laid_out(sections: Iterable[tuple[str, Iterable[Content]]], *, roomy: bool) -> Content:
+    """Each section's name stands before its first line."""
     lines: list[Content] = []
     for name, contents in sections:
         for number, content in enumerate(contents):

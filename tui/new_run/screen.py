@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import ClassVar
 
@@ -28,8 +27,9 @@ from trainer.sweep import Sweep
 from tui import key_bindings
 from tui.new_run.data_look import DataLook
 from tui.new_run.form import RunForm, shown_source
-from tui.new_run.outlook import MOST_SAMPLES, RunOutlook
+from tui.new_run.outlook import ProposalShown, RunOutlook
 from tui.new_run.outlook_text import Outlook
+from tui.new_run.planning import Refusal, outlook_of, refusal_of, with_proposal
 from tui.shared.action import Place
 from tui.shared.form import Field
 from tui.shared.screen import LuthierScreen
@@ -41,14 +41,6 @@ _NO_DATA = Content.styled(
     " how much memory and time the run takes.",
     "$foreground-muted",
 )
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why a recipe cannot be planned, and the field that says it; "" for another one."""
-
-    error: LuthierError
-    field: str = ""
 
 
 class NewRunScreen(LuthierScreen):
@@ -76,6 +68,9 @@ class NewRunScreen(LuthierScreen):
         """What the fields had when they were read."""
         self._version = 0
         self._outlook: Outlook | None = None
+        self._refusal: Refusal | None = None
+        self._proposal_shown = 0
+        """Which of the refusal's proposals."""
         self._look = DataLook()
         self.job: Job | None = None
         """The look at the data, which is shown here: no notice needs to say that it is done."""
@@ -136,11 +131,6 @@ class NewRunScreen(LuthierScreen):
         if self.form.values() != self._values_read:
             self._read_fields()
 
-    def _use(self, draft: RecipeDraft) -> None:
-        self.draft = draft
-        self.form.show_changes(draft)
-        self._work_out()
-
     def _use_from_elsewhere(self, draft: RecipeDraft) -> None:
         """What did not come from the fields: they show it, and whether it can be planned is
         open again."""
@@ -148,10 +138,12 @@ class NewRunScreen(LuthierScreen):
         self.form.show(draft)
         self._use(draft)
 
-    def _work_out(self) -> None:
+    def _use(self, draft: RecipeDraft) -> None:
         """Plan it in a thread; what was typed meanwhile makes the answer void."""
+        self.draft = draft
+        self.form.show_changes(draft)
         self._version += 1
-        self._outlook = None
+        self._outlook = self._refusal = None
         self.form.show_problem(Content(""))
         if not self.draft.sources:
             self.right.say(_NO_DATA)
@@ -159,9 +151,9 @@ class NewRunScreen(LuthierScreen):
         if self.form.wrong:
             self.right.say(Content(""))
             return
-        version, draft = self._version, self.draft
+        version = self._version
         self.in_thread(
-            lambda: _outlook_of(draft),
+            lambda: outlook_of(draft),
             lambda outlook: self._planned(version, outlook),
             group="plan",
             exclusive=True,
@@ -171,8 +163,7 @@ class NewRunScreen(LuthierScreen):
         if version != self._version:
             return
         if isinstance(outlook, Refusal):
-            self.right.say(Content(""))
-            self.form.refuse(outlook.error, outlook.field)
+            self._refused(outlook)
             return
         self._outlook = outlook
         self.right.show(outlook, self._look)
@@ -182,6 +173,25 @@ class NewRunScreen(LuthierScreen):
             lambda new_look: self._looked(version, *new_look),
             group="look",
         )
+
+    def _refused(self, refusal: Refusal, number: int = 0) -> None:
+        """Say why there is no plan, and show one of the proposals, with what it would come to."""
+        self._refusal, self._proposal_shown = refusal, number
+        self.form.refuse(refusal.error, refusal.field, has_proposals=bool(refusal.proposals))
+        self.refresh_hints()
+        if not refusal.proposals:
+            self.right.say(Content(""), refusal.first_rows)
+            return
+        proposal = ProposalShown(refusal.proposals[number], number + 1, len(refusal.proposals))
+        self.right.propose(proposal, None, refusal.first_rows)
+        draft, version = with_proposal(self.draft, proposal.change), self._version
+
+        def planned(outlook: Outlook | Refusal) -> None:
+            is_shown = (version, number) == (self._version, self._proposal_shown)
+            if isinstance(outlook, Outlook) and is_shown:
+                self.right.propose(proposal, outlook, refusal.first_rows)
+
+        self.in_thread(lambda: outlook_of(draft), planned, group="proposal", exclusive=True)
 
     def _looked(self, version: int, job: Job | None, is_own: bool, problem: str) -> None:
         if version != self._version or not self.is_attached:
@@ -194,19 +204,15 @@ class NewRunScreen(LuthierScreen):
         self.job = job
         if problem:
             self._look.problem = problem
-        self._show_look()
+        self._show_look(changed=True)
 
     def advance(self) -> None:
         if self._look.is_under_way:
             look = self._look
-            self.in_thread(look.advance, self._look_went_on, group="follow")
+            self.in_thread(look.advance, self._show_look, group="follow")
 
-    def _look_went_on(self, changed: bool) -> None:
-        if changed:
-            self._show_look()
-
-    def _show_look(self) -> None:
-        if self._outlook is not None:
+    def _show_look(self, changed: bool) -> None:
+        if changed and self._outlook is not None:
             self.right.show(self._outlook, self._look)
 
     # What can be done
@@ -214,6 +220,11 @@ class NewRunScreen(LuthierScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "plan":
             return self._outlook is not None
+        proposals = self._refusal.proposals if self._refusal is not None else ()
+        if action == "accept":
+            return bool(proposals)
+        if action == "another":
+            return len(proposals) > 1
         return super().check_action(action, parameters)
 
     def action_start(self) -> None:
@@ -303,6 +314,19 @@ class NewRunScreen(LuthierScreen):
 
         self.app.push_screen(FilesModal(), chosen)
 
+    def action_accept(self) -> None:
+        """Change the recipe as it is proposed."""
+        refusal = self._refusal
+        if refusal is not None and refusal.proposals:
+            self._use_from_elsewhere(
+                with_proposal(self.draft, refusal.proposals[self._proposal_shown])
+            )
+
+    def action_another(self) -> None:
+        refusal = self._refusal
+        if refusal is not None and len(refusal.proposals) > 1:
+            self._refused(refusal, (self._proposal_shown + 1) % len(refusal.proposals))
+
     def action_plan(self) -> None:
         from tui.runs.plan_modal import RunPlanModal
 
@@ -343,47 +367,6 @@ class NewRunScreen(LuthierScreen):
         return "A new run is being planned." if self._is_changed() else ""
 
 
-def _outlook_of(draft: RecipeDraft) -> Outlook | Refusal:
-    """In a thread: what the recipe comes to, or why not and where."""
-    from models.registry import described_directory
-    from trainer.data.preview import first_conversations
-    from trainer.plan.methods import consequences
-    from trainer.plan.plan import make_plan
-    from trainer.sweep import recipes_of
-    from workshop.runs.forecast import earlier_speed
-
-    try:
-        recipes = recipes_of(draft.asked())
-        plan = make_plan(recipes[0])
-        directory = described_directory(plan.model)
-        alone = consequences(recipes[0], directory)
-        conversations = first_conversations(recipes[0].data_settings, MOST_SAMPLES)
-        return Outlook(recipes[0], plan, earlier_speed(plan), alone, len(recipes), conversations)
-    except LuthierError as error:
-        return Refusal(error, _field_of(draft))
-
-
-def _field_of(draft: RecipeDraft) -> str:
-    """Which field is to blame that the recipe cannot be planned; "" for something else in it."""
-    from models.registry import planned_directory
-    from trainer.data.preview import look
-    from trainer.sweep import recipes_of
-
-    try:
-        recipe = recipes_of(draft.asked())[0]
-    except LuthierError:
-        return ""
-    try:
-        planned_directory(recipe.model)
-    except LuthierError:
-        return "model"
-    try:
-        look(recipe.data_settings)
-    except LuthierError:
-        return "data"
-    return ""
-
-
 def _look_of(recipe: Recipe) -> tuple[Job | None, bool, str]:
     """In a thread: a look at the data, whether it was begun now, and why there is none."""
     try:
@@ -401,4 +384,4 @@ def _start(draft: RecipeDraft, plan: Plan | None) -> list[Job] | Refusal:
         asked = draft.asked()
         return start_sweep(asked)[1] if isinstance(asked, Sweep) else [train(asked, plan)]
     except LuthierError as error:
-        return Refusal(error, _field_of(draft))
+        return refusal_of(error, draft)

@@ -20,6 +20,7 @@ from trainer.data.ledger import (
     summarise,
 )
 from trainer.data.policies import POLICIES, Policies
+from trainer.data.refused_data import RefusedData
 
 CODES = [*POLICIES, *PROBLEMS, *REPAIRS, NO_ROWS, "long_turn", "mixing"]
 ENTRIES = st.lists(
@@ -93,6 +94,28 @@ def test_a_file_without_rows_is_named_without_a_row() -> None:
     assert among_others.message.startswith(
         'empty.jsonl: the file is empty (policy.damage is "stop"'
     )
+
+
+def test_stops_propose_what_keeps_most_first_and_nothing_that_keeps_no_row() -> None:
+    stops = Stops(Policies())
+    stops.add("a.jsonl", 1, ["alternatives"], "two answers")
+    for row in (2, 3):
+        stops.add("a.jsonl", row, ["damage"], "broken JSON")
+    refusal = stops.error(total_rows=9)
+    assert isinstance(refusal, RefusedData)
+    assert [proposal.values for proposal in refusal.proposals] == [
+        {"policy.alternatives": "repair", "policy.damage": "drop"},
+        {"policy.alternatives": "drop", "policy.damage": "drop"},
+    ]
+    assert refusal.proposals[0].title == (
+        "1 row would be kept (several answers to one question, none of them marked as best):"
+        " the first answer is used. 2 rows would be left out (a row that is broken, or a file that"
+        " is cut off)"
+    )
+    verdicts = Stops(Policies())
+    verdicts.add("a.jsonl", 0, ["unread"], "`score` is not read")
+    refusal = verdicts.error(total_rows=1)
+    assert isinstance(refusal, RefusedData) and refusal.proposals == ()
 
 
 def test_a_dropped_row_counts_once_for_its_exact_reason() -> None:

@@ -14,8 +14,13 @@ from jobs.luthier_error import LuthierError
 from tests.trainer.data.stub import talk, write
 from trainer.data.formats import Mapping, recognise
 from trainer.data.policies import Policies, SpecialTexts
+from trainer.data.preview import look
 from trainer.data.proposals import Proposal, propose
 from trainer.data.reading import Reader, proposals
+from trainer.data.refused_data import RefusedData
+from trainer.key_values import as_text, from_text, key_types
+from trainer.recipe import Recipe
+from trainer.recipe_draft import RecipeDraft
 
 Row = dict[str, Any]
 
@@ -95,6 +100,29 @@ def test_the_best_comes_first(rows: list[Row], words: str) -> None:
     found = proposed(rows)
     assert words in found[0].title
     assert all(len(proposal.examples) == min(3, proposal.rows) for proposal in found)
+
+
+@pytest.mark.parametrize(("rows", "words"), CASES)
+def test_what_refused_data_propose_makes_a_recipe_that_reads_them(
+    rows: list[Row], words: str, tmp_path: Path
+) -> None:
+    data = write(tmp_path / "data.jsonl", rows)
+    draft = RecipeDraft(f'data = ["{data}"]\n[format]\nignore = ["note"]\n')
+    with pytest.raises(RefusedData) as refusal:
+        look(recipe_of(draft).data_settings)
+    best, *_ = refusal.value.proposals
+    assert words in best.title
+    for key, value in best.values.items():
+        draft = draft.with_value(key, value)
+        if key in key_types():  # as the form of all settings shows it
+            assert from_text(key, as_text(value)) == value
+    assert look(recipe_of(draft).data_settings).conversations > 0
+
+
+def recipe_of(draft: RecipeDraft) -> Recipe:
+    recipe = draft.asked()
+    assert isinstance(recipe, Recipe)
+    return recipe
 
 
 def test_leaving_a_judgement_aside_is_the_last_way_out() -> None:

@@ -19,6 +19,7 @@ from jobs.luthier_error import LuthierError
 from tui import garbage, key_bindings, keymap, reasons, themes
 from tui.appearance import Appearance
 from tui.journey import Journey
+from tui.key_bindings import key_of
 from tui.screens import BASE_SCREENS
 from tui.shared.action import Action, use_keys
 from tui.shared.clean_app import CleanApp
@@ -284,7 +285,8 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         self.notices.toggle()
 
     def action_help_quit(self) -> None:
-        self.notify("^q quits. Jobs keep running.", title="Nothing was stopped")
+        quits = key_of("app.quit_now")
+        self.notify(f"{quits} quits. Jobs keep running.", title="Nothing was stopped")
 
     async def action_quit(self) -> None:
         from tui.shared.confirm_modal import ConfirmModal

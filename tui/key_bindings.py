@@ -3,14 +3,18 @@ from it; the rooms list their own actions."""
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 
 from textual.binding import Binding, BindingType
+from textual.content import Content
 
 from tui.runs.key_bindings import SAMPLES
 from tui.screens import SCREENS, TABS
 from tui.shared.action import Action, Place
 from tui.shared.list_and_log_actions import LISTS, LOGS, SEARCH
+
+_ACTION_ID = re.compile(r"\{([a-z_]+\.[a-z_]+)\}")
 
 APP: list[Action] = [
     *(
@@ -86,6 +90,15 @@ def key_of(action_id: str) -> str:
     """The key that does it, as it is shown."""
     place = action_id.partition(".")[0]
     return next(action.key_names[0] for action in actions_of(place) if action.id == action_id)
+
+
+def with_keys(markup: str, **texts: str) -> Content:
+    """Markup in which "{chat.model}" stands for the key of that action, and "$name" for a text."""
+    action_ids = list(dict.fromkeys(_ACTION_ID.findall(markup)))
+    names = {action_id: f"key_{number}" for number, action_id in enumerate(action_ids)}
+    keyed = _ACTION_ID.sub(lambda match: f"[$primary]${names[match[1]]}[/]", markup)
+    keys = {name: key_of(action_id) for action_id, name in names.items()}
+    return Content.from_markup(keyed, **texts, **keys)
 
 
 def bindings(place: Place) -> list[BindingType]:

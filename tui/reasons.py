@@ -77,8 +77,8 @@ NEEDS: dict[str, str] = {
     "serve.reveal": _SERVER,
     "serve.error": "a server that has failed",
     "data.read": "a row to be highlighted",
-    "data.filter": "data that was looked at (n looks at some)",
-    "data.format": "data that was looked at (n looks at some)",
+    "data.filter": "data that was looked at ({data.look} looks at some)",
+    "data.format": "data that was looked at ({data.look} looks at some)",
     "data.overview": "data that was looked at, and a narrow terminal: on others it is in sight",
     "data.ids": _SAMPLE,
     "data.raw": _SAMPLE,
@@ -123,18 +123,18 @@ NEEDS: dict[str, str] = {
     "chat.clear": "a chat with something in it",
     "chat.chats": "no answer that is being written",
     "chat.replay": "a server, and no answer that is being written",
-    "chat.skip": "a replay (R begins one)",
+    "chat.skip": "a replay ({chat.replay} begins one)",
     "chat.export": _ANSWERS,
     "compare.open": "a comparison whose report is written, highlighted",
     "compare.stop": "a comparison that runs or waits",
     "compare.resume": "a comparison that was stopped, failed or was lost",
     "compare.delete": "a comparison that has ended, highlighted",
     "compare.copy": "a comparison to be highlighted",
-    "report.next": "prompts in sight (t turns to them)",
-    "report.previous": "prompts in sight (t turns to them)",
-    "report.differences": "prompts in sight (t turns to them)",
+    "report.next": "prompts in sight ({report.figures} turns to them)",
+    "report.previous": "prompts in sight ({report.figures} turns to them)",
+    "report.differences": "prompts in sight ({report.figures} turns to them)",
     "report.figures": "a report with prompts",
-    "report.chat": "the flips of a guard in sight (t turns to them)",
+    "report.chat": "the flips of a guard in sight ({report.figures} turns to them)",
     "report.again": "the result of a guard",
     "board.open": "a run",
     "board.next": "a second run",
@@ -144,8 +144,8 @@ NEEDS: dict[str, str] = {
     "settings.default": "a setting that config.toml has",
     "settings.add": "a config.toml that can be read",
     "settings.remove": "an endpoint to be highlighted",
-    "search.find_next": "a text to look for (/ asks for it)",
-    "search.find_previous": "a text to look for (/ asks for it)",
+    "search.find_next": "a text to look for ({search.find} asks for it)",
+    "search.find_previous": "a text to look for ({search.find} asks for it)",
     "new_run.plan": "data that can be trained on",
     "new_run.accept": "data that the recipe does not read, and a proposal how it could",
     "new_run.another": "data that could be read in several ways",
@@ -157,7 +157,7 @@ def reason_of(action: Action, here: Place) -> str:
     """Why an action that cannot be done now, at this place, cannot."""
     need = NEEDS.get(action.id)
     if need is not None and action.place == here:
-        return f"{action.title} needs {need}."
+        return f"{action.title} needs {key_bindings.with_keys(need).plain}."
     where = PLACE_TITLES[action.place]
     return f"{action.title}: not possible here. It belongs to {where}."
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from tests.tui.driving import ready, screen_text
+from tests.tui.driving import ready, screen_text, until
 from tui import keymap
 from tui.app import LuthierApp
 from tui.cli import luthier
-from tui.key_bindings import ACTIONS
+from tui.key_bindings import ACTIONS, key_of, with_keys
 from tui.new_run.screen import NewRunScreen
 from tui.runs.runs_screen import RunsScreen
+from tui.shared.action import key_name
 from tui.shared.footer import KeyFooter
 from tui.shared.help_modal import HelpModal
 
@@ -119,3 +122,49 @@ def test_the_command_lists_ids_and_names_problems(home: Path) -> None:
     assert result.exit_code == 0
     assert "runs.stop" in result.stdout and "(usually s)" in result.stdout
     assert "runs.stap" in result.stderr
+
+
+async def test_texts_that_name_a_key_follow(home: Path) -> None:
+    (home / "keymap.toml").write_text('runs.new = "B"\napp.home = "f12"\nserve.start = "["\n')
+    app = LuthierApp("runs")
+    async with app.run_test(size=(160, 40)) as pilot:
+        await ready(pilot)
+        await until(pilot, lambda: "B starts a run   f12 shows what to" in screen_text(app))
+        await pilot.press("3")
+        await until(pilot, lambda: "[ starts one: a base model" in screen_text(app))
+
+
+def literals() -> Iterator[tuple[str, str]]:
+    """What the screens say, with its place; docstrings are not shown."""
+    root = Path(keymap.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        if "commands" in path.parts or path.name == "key_bindings.py":
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        statements = (node.value for node in ast.walk(tree) if isinstance(node, ast.Expr))
+        docstrings = {id(value) for value in statements if isinstance(value, ast.Constant)}
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and id(node) not in docstrings
+            ):
+                yield f"{path.relative_to(root)}:{node.lineno}", node.value
+
+
+def test_no_text_has_the_usual_key_of_an_action_written_into_it() -> None:
+    """It would be wrong for whoever has another one: `with_keys` and `key_of` know it."""
+    keys = {key_name(key) for action in ACTIONS for key in action.keys.split(",")}
+    short = sorted(key for key in keys if re.fullmatch(r"[^\sa]|\^\S|f\d+", key))
+    named = re.compile(rf"(?:^|[\s(>\]])(?:{'|'.join(map(re.escape, short))})(?:\[/\])? [a-z]+s\b")
+    sums = ("4 minutes", "5 stops before it costs more")
+    wrong = [
+        f"{place}: {text}"
+        for place, text in literals()
+        if named.search(text) and not text.endswith(sums)
+    ]
+    assert not wrong, "\n".join(wrong)
+    ids = {match for _, text in literals() for match in re.findall(r"\{([a-z_]+\.[a-z_]+)\}", text)}
+    assert len(ids) > 20 and all(key_of(action_id) for action_id in ids)
+    keyed = with_keys("{serve.start} and $what", what="[b]")
+    assert keyed.plain == f"{key_of('serve.start')} and [b]"

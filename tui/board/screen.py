@@ -113,7 +113,10 @@ class BoardScreen(LuthierScreen):
         if row is None or not row.alive:
             self._server_id = ""
             live.turn_to(None)
-            title.update(Content.styled("No server runs. 3 opens Serve.", "$foreground-muted"))
+            serve = key_bindings.key_of("app.serve")
+            title.update(
+                Content.styled(f"No server runs. {serve} opens Serve.", "$foreground-muted")
+            )
             return
         since = number_format.short_duration(number_format.now() - row.since)
         state = state_content(row.state)

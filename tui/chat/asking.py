@@ -13,6 +13,7 @@ from tui.chat.context_modal import ContextChoice, ContextModal
 from tui.chat.replaying import Replaying
 from tui.chat.versions import Versions
 from tui.chat.view import ChatView
+from tui.key_bindings import key_of
 from workshop.chat.session import ChatSession
 
 
@@ -37,10 +38,14 @@ class Asking:
             self._view.notify("Still answering. esc stops it.", timeout=3)
         elif prompt and not self._session.reachable:
             self._view.notify(
-                "No server is running. 3 opens Serve; the prompt stays here.", severity="warning"
+                f"No server is running. {key_of('app.serve')} opens Serve; the prompt stays here.",
+                severity="warning",
             )
         elif prompt and not any(pane.speaker for pane in self._session.panes):
-            self._view.notify("No pane has a model: esc, then m chooses one.", severity="warning")
+            self._view.notify(
+                f"No pane has a model: esc, then {key_of('chat.model')} chooses one.",
+                severity="warning",
+            )
         elif prompt:
             self._leave_out_silent_panes()
             self._send(prompt)

@@ -15,20 +15,21 @@ from models.runs import Run
 from serve.chats.turns import Speaker
 from tui.chat.speakers import Speakers
 from tui.chat.view import ChatView
+from tui.key_bindings import key_of, with_keys
 from tui.shared.steady_text import SteadyText
 from workshop import number_format
 from workshop.chat.server import ChatServer, server_of_job
 from workshop.chat.session import ChatSession
 from workshop.job_list import JobRow, newest_server
 
-_OTHER_WAYS = Content.from_markup(
-    "\n\n[$primary]m[/] chats with a hosted endpoint   [$primary]^l[/] opens an earlier chat"
-    "   [$primary]3[/] starts a server"
+_OTHER_WAYS = (
+    "\n\n{chat.model} chats with a hosted endpoint   {chat.chats} opens an earlier chat"
+    "   {app.serve} starts a server"
 )
-_NO_RUN = Content.from_markup(
+_NO_RUN = (
     "[b]No model to talk to yet[/]\n\nBase and tuned models talk here, side by side, once a run is"
-    " done.\n\n[$primary]f2[/] begins with a data file or with the demo."
-).append(_OTHER_WAYS)
+    " done.\n\n{app.home} begins with a data file or with the demo."
+)
 
 _Runs = tuple[Job, ...]
 """The run that is to be talked to; before it the one that it was compared with, if that is not the
@@ -148,8 +149,8 @@ class RunServer:
                 now = f"waits for {waits_for or 'its turn'}"
             case _:
                 now = "loads the tuned model"
-        return Content.from_markup(
-            "[b]$name[/]\n\n$now\n\nThe chat opens by itself. [$primary]3[/] shows the server.",
+        return with_keys(
+            "[b]$name[/]\n\n$now\n\nThe chat opens by itself. {app.serve} shows the server.",
             name=job.spec.name,
             now=now,
         )
@@ -158,14 +159,14 @@ class RunServer:
         """What stands here while there is no server."""
         run = self.newest_run
         if run is None:
-            return _NO_RUN
+            return with_keys(_NO_RUN + _OTHER_WAYS)
         base = Run(run.job).base_name
-        return Content.from_markup(
-            "[b]No server is running[/]\n\n[$primary]a[/] starts one for [b]$name[/] and its base"
-            " $base, and opens the chat by itself.",
+        return with_keys(
+            "[b]No server is running[/]\n\n{chat.talk} starts one for [b]$name[/] and its base"
+            f" $base, and opens the chat by itself.{_OTHER_WAYS}",
             name=run.name,
             base=base,
-        ).append(_OTHER_WAYS)
+        )
 
 
 def _speakers(server_job_id: str, models: list[str]) -> tuple[list[Speaker], ChatServer]:
@@ -176,5 +177,7 @@ def _speakers(server_job_id: str, models: list[str]) -> tuple[list[Speaker], Cha
         if all(model in of_name for model in models):
             return [of_name[model] for model in models], server
     raise LuthierError(
-        "The server is gone", f"{server_job_id} has ended.", "3 opens Serve: it says why."
+        "The server is gone",
+        f"{server_job_id} has ended.",
+        f"{key_of('app.serve')} opens Serve: it says why.",
     )

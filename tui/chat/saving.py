@@ -10,6 +10,7 @@ from collections.abc import Callable
 from textual.content import Content
 
 from jobs.luthier_error import LuthierError
+from tui.key_bindings import key_of
 from workshop.chat.session import ChatSession
 
 
@@ -51,7 +52,10 @@ class Saving:
         problem = self._journal.problem
         if problem is None or self._journal.saved:
             return ""
-        return f"This chat is not saved ({problem.message}) ^g writes it to a file elsewhere."
+        return (
+            f"This chat is not saved ({problem.message}) {key_of('chat.export')} writes it to a"
+            " file elsewhere."
+        )
 
 
 def warning(problem: LuthierError) -> Content:

@@ -8,6 +8,7 @@ from serve.chats.store import Vote
 from serve.votes.next_pair import Pair
 from tui.chat.view import ChatView
 from tui.chat.vote_modal import Explained, Judgement, VoteModal
+from tui.key_bindings import key_of
 from workshop.chat.ballot import ballot_of, cast, explain
 from workshop.chat.session import LETTERS, ChatSession
 
@@ -55,8 +56,8 @@ class Voting:
         if session.chat.blind and not session.empty:
             session.show_names()
             self._view.notify(
-                f"{self._names()}. Votes in this chat are no longer blind. A new chat (n) is blind"
-                " again.",
+                f"{self._names()}. Votes in this chat are no longer blind. A new chat"
+                f" ({key_of('chat.clear')}) is blind again.",
                 timeout=8,
             )
         elif session.blind_mode:
@@ -68,7 +69,7 @@ class Voting:
             if session.chat.blind:
                 message = "Blind: shuffled with the first prompt."
             else:
-                message = "Blind from the next new chat on (n)."
+                message = f"Blind from the next new chat on ({key_of('chat.clear')})."
             self._view.notify(message, timeout=5)
         self._view.show_sides()
 

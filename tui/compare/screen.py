@@ -46,9 +46,9 @@ _COLUMNS = [
 ]
 _NOTHING = (
     "Nothing has been compared yet.\n\n"
-    "[$primary]n[/] asks the base and tuned models every prompt of a file,\n"
+    "{compare.new} asks the base and tuned models every prompt of a file,\n"
     "and shows their answers side by side with figures.\n\n"
-    "[$primary]4[/] compares by talking"
+    "{app.chat} compares by talking"
 )
 
 
@@ -71,7 +71,7 @@ class CompareScreen(LuthierScreen):
         }
 
     def compose_body(self) -> Iterable[Widget]:
-        yield SteadyText(_NOTHING, id="no-comparison", classes="empty")
+        yield SteadyText(key_bindings.with_keys(_NOTHING), id="no-comparison", classes="empty")
         yield RowTable(_COLUMNS, "comparisons")
         with Vertical(id="comparison", classes="panel"):
             yield TextPane()
@@ -246,6 +246,7 @@ def _state_text(row: JobRow) -> Content:
         )
     if row.alive:
         return Content("The report comes with the last answer.")
-    return Content(
-        "It ended before it wrote a report. R continues it, and keeps the answers it has."
+    return key_bindings.with_keys(
+        "It ended before it wrote a report. {compare.resume} continues it, and keeps the answers"
+        " it has."
     )

@@ -374,10 +374,10 @@ def _in_place_of_rows(
     """What stands where there are no rows yet."""
     match state:
         case None:
-            return Content.from_markup(
-                "No data has been looked at yet.\n\n[$primary]n[/] looks at a file, a folder or a"
-                " recipe   [$primary]?[/] shows all keys"
-                "\n[$primary]m[/] makes conversations from a book, a page or a transcript"
+            return key_bindings.with_keys(
+                "No data has been looked at yet.\n\n{data.look} looks at a file, a folder or a"
+                " recipe   {app.help} shows all keys"
+                "\n{data.make} makes conversations from a book, a page or a transcript"
             )
         case Failed(title=title, message=message, hint=hint):
             refusal = Content.assemble(
@@ -385,12 +385,12 @@ def _in_place_of_rows(
             )
             if not proposals:
                 return refusal
-            return refusal + Content.from_markup(
-                "\n\n[$primary]p[/] shows how the rows might be read"
+            return refusal + key_bindings.with_keys(
+                "\n\n{data.propose} shows how the rows might be read"
             )
         case Stopped() | Lost():
-            return Content.from_markup(
-                "It was stopped before it had looked at everything.\n\n[$primary]n[/] looks again"
+            return key_bindings.with_keys(
+                "It was stopped before it had looked at everything.\n\n{data.look} looks again"
             )
         case Done():
             return Content.styled("Reading what was found.", "$foreground-muted")

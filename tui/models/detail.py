@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
 
+from tui.key_bindings import with_keys
 from tui.models.facts import facts
 from tui.shared.certificate_badge import badge
 from tui.shared.steady_text import SteadyText
@@ -59,9 +60,7 @@ def model_text(entry: Entry, users: Sequence[Use], loss: float | None, width: in
         for line in _wrapped("", Content.assemble(("! ", "$warning"), warning), width)
     ]
     if entry.damage and not entry.run:  # what a run left goes with the run
-        keys = Content.from_markup(
-            "[$primary]c[/] copies the path of its folder, [$primary]d[/] deletes it."
-        )
+        keys = with_keys("{models.copy} copies the path of its folder, {models.remove} deletes it.")
         lines += _wrapped("", keys, width)
     return Content("\n").join(lines)
 

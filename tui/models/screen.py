@@ -173,11 +173,16 @@ class ModelsScreen(LuthierScreen):
             if arriving.total:
                 far += f" of {number_format.size(arriving.total)}"
             then = (
-                "s stops it"
+                "{models.stop} stops it"
                 if arriving.job is not None
-                else "i continues it, d deletes what is there"
+                else "{models.import} continues it, {models.remove} deletes what is there"
             )
-            pairs = [("from", arriving.source), ("now", arriving.phase), ("here", far), ("", then)]
+            pairs = [
+                ("from", arriving.source),
+                ("now", arriving.phase),
+                ("here", far),
+                ("", key_bindings.with_keys(then).plain),
+            ]
             detail.show(
                 pairs_text(arriving.name, "on its way", [pair for pair in pairs if pair[1]], width)
             )

@@ -19,7 +19,7 @@ from models.registry import list_models
 from trainer.key_values import as_text
 from trainer.presets import Preset, presets
 from trainer.recipe_draft import RecipeDraft
-from tui.key_bindings import key_of
+from tui.key_bindings import key_of, with_keys
 from tui.shared.form import Field
 from tui.shared.path_suggester import PathSuggester
 
@@ -27,9 +27,9 @@ _SEPARATOR = ", "
 _MOST_CHANGES = 8
 HELP = {
     "data": "Conversations: JSON Lines, JSON, CSV, TSV, Parquet or Arrow, a folder of them, or"
-    " hub:owner/name. → completes a path; ^f lists what is near here.",
-    "model": "The base model: a name of Models (2), or a folder. builtin is a small one that needs"
-    " no download.",
+    " hub:owner/name. → completes a path; {new_run.files} lists what is near here.",
+    "model": "The base model: a name of Models ({app.models}), or a folder. builtin is a small one"
+    " that needs no download.",
     "recipe": "A recipe's file, or a starting point by its name; empty for the defaults. What"
     " you choose in the other fields counts.",
     "name": "The name of the run and of the tuned model.",
@@ -117,7 +117,7 @@ class RunForm(Vertical):
         self.query_one("#run-changes", Static).update(Content("\n").join(lines))
 
     def show_help(self, key: str) -> None:
-        self.query_one("#run-help", Static).update(Content(HELP.get(key, "")))
+        self.query_one("#run-help", Static).update(with_keys(HELP.get(key, "")))
 
     def show_problem(self, text: Content) -> None:
         self.query_one("#form-error", Static).update(text)

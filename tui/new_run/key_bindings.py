@@ -8,7 +8,7 @@ NEW_RUN: list[Action] = [
     Action("new_run.start", "start", "Start the run.", "enter", footer=True, priority=True),
     Action(
         "new_run.accept",
-        "use the proposal",
+        "use proposal",
         "Change the recipe as it is proposed, so that the data can be read.",
         "ctrl+r",
         footer=True,

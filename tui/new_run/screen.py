@@ -292,7 +292,10 @@ class NewRunScreen(LuthierScreen):
             _ = draft.values
         except LuthierError as error:
             self._rejected = text
-            again = LuthierError(error.title, error.message, "^e opens it again as you left it.")
+            editor = key_bindings.key_of("new_run.edit")
+            again = LuthierError(
+                error.title, error.message, f"{editor} opens it again as you left it."
+            )
             self.form.refuse(again)
             return
         self._rejected = ""

@@ -13,6 +13,7 @@ from textual.widgets import Input, OptionList
 
 from jobs.state import Done, Failed, Lost, Queued, Stopped
 from tui import key_bindings
+from tui.key_bindings import key_of, with_keys
 from tui.runs import run_columns
 from tui.runs.colours import MOST_RUNS, RUN_COLOURS
 from tui.runs.run_columns import damaged_cells, in_order, run_list
@@ -335,28 +336,20 @@ def _were_waiting(count: int) -> Content:
     subject = "1 job was waiting" if count == 1 else f"{count} jobs were waiting"
     again = f" queues {'it' if count == 1 else 'them'} again."
     words = (f"{subject} when the machine went down.", "$warning")
-    return Content.assemble(words, " ", ("Q", "$primary"), again)
+    return Content.assemble(words, " ", (key_of("runs.requeue"), "$primary"), again)
 
 
 def _nothing(text: str | None) -> Content:
     """What is shown instead of jobs: none matches the filter `text`, or none exists."""
     if text is None:
-        keys = {
-            "n": "starts a run",
-            "f2": "shows what to begin with",
-            "5": "looks at data first",
-            "2": "shows the models",
-            "?": "shows all keys",
-        }
-        about = "Runs keep running without this window, and wait for each other in a queue."
-        offered = Content("   ").join(
-            Content.assemble((key, "$primary"), f" {effect}") for key, effect in keys.items()
+        return with_keys(
+            "Nothing has run here yet.\n\n{runs.new} starts a run   {app.home} shows what to begin"
+            " with   {app.data} looks at data first   {app.models} shows the models   {app.help}"
+            " shows all keys\n\n[$foreground-muted]Runs keep running without this window, and wait"
+            " for each other in a queue.[/]"
         )
-        return Content.assemble(
-            "Nothing has run here yet.\n\n", offered, "\n\n", (about, "$foreground-muted")
-        )
-    return Content.from_markup(
-        "Nothing matches [$foreground]$text[/].\n\n[$primary]esc[/] shows all again", text=text
+    return with_keys(
+        "Nothing matches [$foreground]$text[/].\n\n{app.back} shows all again", text=text
     )
 
 

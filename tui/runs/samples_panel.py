@@ -10,6 +10,7 @@ from textual.containers import Vertical
 from textual.content import Content
 
 from tui import key_bindings
+from tui.key_bindings import key_of
 from tui.shared.steady_text import SteadyText
 from tui.shared.text_pane import TextPane
 from tui.shared.word_diff import marked
@@ -19,7 +20,11 @@ Against = Literal["", "reference", "before"]
 _NEXT: dict[Against, Against] = {"": "reference", "reference": "before", "before": ""}
 
 
-_KEYS = ((", .", "walk"), ("p", "prompt"), ("d", "differences"))
+_KEYS = (
+    (("samples.earlier", "samples.later"), "walk"),
+    (("samples.prompt",), "prompt"),
+    (("samples.compare",), "differences"),
+)
 
 
 class SamplesPanel(Vertical, inherit_bindings=False):
@@ -112,8 +117,11 @@ class SamplesPanel(Vertical, inherit_bindings=False):
         keys = Content.assemble(
             *(
                 part
-                for key, text in _KEYS
-                for part in ((f"   {key} ", "bold $primary"), (text, "$foreground-muted"))
+                for action_ids, text in _KEYS
+                for part in (
+                    (f"   {' '.join(map(key_of, action_ids))} ", "bold $primary"),
+                    (text, "$foreground-muted"),
+                )
             )
         )
         gap = self.size.width - line.cell_length - keys.cell_length

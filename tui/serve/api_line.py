@@ -8,6 +8,7 @@ from textual.content import Content
 
 from jobs.foreign_json import Damaged
 from jobs.state import Failed, Running
+from tui.key_bindings import key_of
 from tui.shared.glyphs import glyphs
 from tui.shared.job_actions import confirm_stop
 from tui.shared.messages import JobsChanged
@@ -45,7 +46,7 @@ class ApiLine(SteadyText):
     def _line(self) -> Content:
         from workshop.api.plan import ApiPlan
 
-        row, key = self._row, ("A", "$primary")
+        row, key = self._row, (key_of("serve.api"), "$primary")
         label = (f"{'API':<11}", _MUTED)
         if row is None or not row.alive:
             failed = row is not None and isinstance(row.state, Failed)

@@ -15,6 +15,7 @@ from jobs.state import Asleep, Failed, Lost, Queued, Running, Starting, Stopping
 from models.events import Adapter, Phase, Restart, newest, of_kind
 from models.standing import NO_CERTIFICATE, Standing
 from serve.servers import is_for_cpu
+from tui.key_bindings import key_of, with_keys
 from tui.shared.certificate_badge import badge
 from tui.shared.glyphs import glyphs
 from tui.shared.phase_lines import phase_lines
@@ -62,7 +63,7 @@ def key_file() -> Path:
 
 
 def _next_step() -> Content:
-    return Content.from_markup("\n[$primary]n[/] starts another one")
+    return with_keys("\n{serve.start} starts another one")
 
 
 def _phases(row: JobRow, events: Sequence[Event]) -> Content:
@@ -83,7 +84,7 @@ def _address(server: Server) -> list[Content]:
 def _sleep(row: JobRow) -> list[Content]:
     """Whether it sleeps, or why it never does."""
     label = (f"{'sleep':<{LABEL}}", _MUTED)
-    key = ("z", "$primary")
+    key = (key_of("serve.sleep"), "$primary")
     match row.state:
         case Asleep(waking=True):
             return [Content.assemble(label, f"{glyphs().starting} waking up")]

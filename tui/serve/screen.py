@@ -126,8 +126,10 @@ class ServeScreen(LuthierScreen):
         server.display = row is not None
         if row is None:
             self.query_one("#serve-nothing", SteadyText).update(
-                "No server runs.\n\n[$primary]n[/] starts one: a base model and any number of tuned"
-                " ones,\nbehind one address that speaks the OpenAI API"
+                key_bindings.with_keys(
+                    "No server runs.\n\n{serve.start} starts one: a base model and any number of"
+                    " tuned ones,\nbehind one address that speaks the OpenAI API"
+                )
             )
             return
         with self.app.batch_update():

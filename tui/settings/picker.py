@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
+from tui.key_bindings import with_keys
 from tui.settings.table import Choice, Setting
 from tui.shared.pick_modal import Pick, PickModal
 from workshop.config import Value
@@ -20,7 +21,9 @@ class SettingPicker(PickModal[Choice, Choice]):
 
     def on_mount(self) -> None:
         self.query_one("#pick").border_title = Content(self._setting.title)
-        self.set_picks([_pick(choice) for choice in self._choices], self._setting.words)
+        self.set_picks(
+            [_pick(choice) for choice in self._choices], with_keys(self._setting.words).plain
+        )
         values = [choice.value for choice in self._choices]
         if self._value in values:
             self.action_move(values.index(self._value))

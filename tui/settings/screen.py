@@ -114,7 +114,7 @@ class SettingsScreen(LuthierScreen):
             cell,
             Content.styled(setting.word_of(self.app, setting.default), _MUTED),
             Content.styled(setting.name, _MUTED),
-            Content.styled(setting.words, _MUTED),
+            key_bindings.with_keys(setting.words).stylize_before(_MUTED),
         ]
 
     def _endpoint_rows(self) -> list[Row]:
@@ -126,7 +126,10 @@ class SettingsScreen(LuthierScreen):
         except LuthierError as error:
             return [Row("no endpoints", [Content(f"  ! {error}"), *nothing])]
         if not endpoints:
-            return [Row("no endpoints", [Content.styled("  none: e adds one", _MUTED), *nothing])]
+            add = key_bindings.key_of("settings.add")
+            return [
+                Row("no endpoints", [Content.styled(f"  none: {add} adds one", _MUTED), *nothing])
+            ]
         return [
             Row(
                 _ENDPOINT + hosted.name,
@@ -152,7 +155,7 @@ class SettingsScreen(LuthierScreen):
         effect = next(effects, "")
         stored = setting.stored(self._settings)
         problem = "" if stored is None else setting.problem(self.app, stored)
-        parts = [Content(setting.words)]
+        parts = [key_bindings.with_keys(setting.words)]
         if effect:
             word = setting.word_of(self.app, value)
             parts.append(Content.assemble((f"{word}: ", "bold"), (effect, _MUTED)))

@@ -18,6 +18,7 @@ from models.events import Checkpoint, newest
 from models.runs import Run
 from models.standing import of_certificate, standing
 from serve.certificate.launch import is_about
+from tui.key_bindings import key_of
 from tui.shared.confirm_modal import ConfirmModal
 from tui.shared.messages import JobRemoved, JobsChanged
 from tui.shared.screen import LuthierScreen
@@ -40,14 +41,14 @@ def what_stays(job: Job) -> str:
         return "Runs that programs have started keep running. Uploads and chats are cut off."
     state, events = job.look()
     if isinstance(state, Queued):
-        return "It leaves the queue. R queues it again."
+        return f"It leaves the queue. {key_of('runs.resume')} queues it again."
     if job.spec.kind != "run":
         return "It can be started again."
     if isinstance(state, Starting) and newest(events, Checkpoint) is None:
-        return "It has not begun to train. R starts it again."
+        return f"It has not begun to train. {key_of('runs.resume')} starts it again."
     return (
-        f"It saves a checkpoint first, for which it has {job.spec.grace_seconds:.0f} s. R resumes"
-        " from there, exactly."
+        f"It saves a checkpoint first, for which it has {job.spec.grace_seconds:.0f} s."
+        f" {key_of('runs.resume')} resumes from there, exactly."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from itertools import cycle
 
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -92,13 +93,12 @@ def key_of(action_id: str) -> str:
     return next(action.key_names[0] for action in actions_of(place) if action.id == action_id)
 
 
-def with_keys(markup: str, **texts: str) -> Content:
-    """Markup in which "{chat.model}" stands for the key of that action, and "$name" for a text."""
-    action_ids = list(dict.fromkeys(_ACTION_ID.findall(markup)))
-    names = {action_id: f"key_{number}" for number, action_id in enumerate(action_ids)}
-    keyed = _ACTION_ID.sub(lambda match: f"[$primary]${names[match[1]]}[/]", markup)
-    keys = {name: key_of(action_id) for action_id, name in names.items()}
-    return Content.from_markup(keyed, **texts, **keys)
+def with_keys(text: str) -> Content:
+    """A text in which "{chat.model}" stands for the key of that action."""
+    parts = _ACTION_ID.split(text)  # every second one is an id
+    return Content.assemble(
+        *((key_of(part), "$primary") if odd else part for part, odd in zip(parts, cycle((0, 1))))
+    )
 
 
 def bindings(place: Place) -> list[BindingType]:

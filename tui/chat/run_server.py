@@ -27,8 +27,8 @@ _OTHER_WAYS = (
     "   {app.serve} starts a server"
 )
 _NO_RUN = (
-    "[b]No model to talk to yet[/]\n\nBase and tuned models talk here, side by side, once a run is"
-    " done.\n\n{app.home} begins with a data file or with the demo."
+    "\n\nBase and tuned models talk here, side by side, once a run is done.\n\n{app.home} begins"
+    " with a data file or with the demo."
 )
 
 _Runs = tuple[Job, ...]
@@ -149,23 +149,25 @@ class RunServer:
                 now = f"waits for {waits_for or 'its turn'}"
             case _:
                 now = "loads the tuned model"
-        return with_keys(
-            "[b]$name[/]\n\n$now\n\nThe chat opens by itself. {app.serve} shows the server.",
-            name=job.spec.name,
-            now=now,
+        return Content.assemble(
+            (job.spec.name, "b"),
+            f"\n\n{now}\n\n",
+            with_keys("The chat opens by itself. {app.serve} shows the server."),
         )
 
     def _offer(self) -> Content:
         """What stands here while there is no server."""
         run = self.newest_run
         if run is None:
-            return with_keys(_NO_RUN + _OTHER_WAYS)
-        base = Run(run.job).base_name
-        return with_keys(
-            "[b]No server is running[/]\n\n{chat.talk} starts one for [b]$name[/] and its base"
-            f" $base, and opens the chat by itself.{_OTHER_WAYS}",
-            name=run.name,
-            base=base,
+            return Content.styled("No model to talk to yet", "b") + with_keys(
+                f"{_NO_RUN}{_OTHER_WAYS}"
+            )
+        return Content.assemble(
+            ("No server is running", "b"),
+            with_keys("\n\n{chat.talk} starts one for "),
+            (run.name, "b"),
+            f" and its base {Run(run.job).base_name}, and opens the chat by itself.",
+            with_keys(_OTHER_WAYS),
         )
 
 

@@ -345,11 +345,15 @@ def _nothing(text: str | None) -> Content:
         return with_keys(
             "Nothing has run here yet.\n\n{runs.new} starts a run   {app.home} shows what to begin"
             " with   {app.data} looks at data first   {app.models} shows the models   {app.help}"
-            " shows all keys\n\n[$foreground-muted]Runs keep running without this window, and wait"
-            " for each other in a queue.[/]"
+            " shows all keys\n\n"
+        ) + Content.styled(
+            "Runs keep running without this window, and wait for each other in a queue.",
+            "$foreground-muted",
         )
-    return with_keys(
-        "Nothing matches [$foreground]$text[/].\n\n{app.back} shows all again", text=text
+    return Content.assemble(
+        "Nothing matches ",
+        (text, "$foreground"),
+        with_keys(".\n\n{app.back} shows all again"),
     )
 
 

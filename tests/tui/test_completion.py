@@ -93,6 +93,8 @@ def test_every_shell_goes_on_with_quotes_options_and_files(
         "luthier train --again=bra\t\r": ["train", f"--again={FOREIGN_NAMES[1]}"],
         "luthier train x-\t\r": ["train", "x-ray $(touch pwned) data.jsonl"],
         "luthier data check zul\tya\t\r": ["data", "check", "zulu folder/yankee.jsonl"],
+        'luthier data check "zul\tya\t\r': ["data", "check", "zulu folder/yankee.jsonl"],
+        "luthier data check 'zul\tya\t\r": ["data", "check", "zulu folder/yankee.jsonl"],
         "luthier compare alpha\\ one --prompts x-ray\\ n\t\r": [
             *("compare", "alpha one", "--prompts", "x-ray notes.txt")
         ],

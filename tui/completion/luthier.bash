@@ -11,6 +11,8 @@ _luthier_completion() {
         file) compopt -o default ;;
         dir) compopt -o dirnames ;;
         nospace) compopt -o nospace ;;
+        # as files, so that the quote of a folder stays open
+        quoted) compopt -o nospace -o filenames -o noquote ;;
     esac
 }
 complete -o nosort -F _luthier_completion luthier

@@ -2,7 +2,8 @@
 
 The scripts (`luthier.bash` and its like) call `luthier` with the variable _LUTHIER_COMPLETE. The
 answer is fields that end with a zero byte, which no name can have: first what else the shell is to
-do ("files", "dir", "nospace" or nothing), then the candidates. Nothing of it is ever evaluated.
+do ("file", "dir", "nospace", bash's "quoted" or nothing), then the candidates. Nothing of it is
+ever evaluated.
 """
 
 from __future__ import annotations
@@ -82,7 +83,10 @@ def _bash(arguments: list[str]) -> list[str]:
     _, *before, word = [Word(), *words_of(line, breaks)]
     items = candidates([each.text for each in before[1:]], word.text)
     fitting = [item for item in _plain(items) if not word.quote or item.value.isprintable()]
-    return [_extra(items), *(continued(word, item.value) for item in fitting)]
+    extra = _extra(items)
+    if word.quote and extra == "nospace" and all(item.value.endswith("/") for item in fitting):
+        extra = "quoted"
+    return [extra, *(continued(word, item.value) for item in fitting)]
 
 
 def _zsh(arguments: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from models.run_folder import RECIPE_FILE
 from tests.trainer.shapes import llama
 from trainer import launch
 from trainer.data_recipe import is_data, name_of_data
+from trainer.launch import frozen_recipe
 from trainer.plan import plan, repair
 from trainer.plan.memory import cards
 from trainer.sweep import load_runs
@@ -63,7 +65,7 @@ def test_a_data_file_is_trained_with_the_defaults_which_are_told(folder: Path) -
         "80 conversations, 16 of them held out",
         "mine.jsonl: ",
         "3 epochs, 12 steps, learning rate",
-        "luthier plan mine.jsonl --save mine.toml, then luthier train mine.toml",
+        "--set train.epochs=1. A recipe to change: luthier plan mine.jsonl --save mine.toml, then",
     ):
         assert part in " ".join(answer.stderr.split())
     first, second = all_jobs("run")
@@ -84,11 +86,57 @@ def test_a_plan_of_data_is_shown_and_saved_as_a_recipe(folder: Path) -> None:
     for wrong, told in (
         (("plan", "mine.toml", "--save", "other.toml"), "mine.toml is already a recipe"),
         (("plan", "mine.toml", "--model", "builtin"), "mine.toml is a recipe"),
-        (("train", "--again", "x", "--model", "builtin"), "--model is for a data file"),
+        (("train", "--again", "x", "--model", "builtin"), "--model does not go with --again"),
+        (("train", "--again", "x", "--set", "lora.r=2"), "--set does not go with --again"),
+        (
+            ("plan", "mine.toml", "--set", "lora.r=2", "--emit", "slurm"),
+            "--emit needs a recipe file",
+        ),
         (("plan", "mine.jsonl", "--emit", "slurm"), "--emit needs a recipe file"),
     ):
         answer = call(*wrong)
         assert answer.exit_code == 2 and told in answer.output
+
+
+def test_single_settings_are_changed_beside_data_and_beside_a_recipe(folder: Path) -> None:
+    changes = ("--set", "train.epochs=1", "--set", "name=short")
+    answer = call("train", "mine.jsonl", "--model", "llama-8b", *changes)
+    assert answer.exit_code == 0, answer.output
+    assert "with the defaults and train.epochs=1, name=short:" in " ".join(answer.stderr.split())
+    (folder / "mine.toml").write_text(
+        'data = "mine.jsonl"\nmodel = "llama-8b"\n[train]\nepochs = 4\n'
+    )
+    assert call("train", "mine.toml", "--set", "lora.r=2").exit_code == 0
+    runs = {run.name: run for run in map(frozen_recipe, all_jobs("run"))}
+    assert (runs["short"].train.epochs, runs["short"].model) == (1, "llama-8b")
+    assert (runs["mine"].train.epochs, runs["mine"].lora.r) == (4, 2)
+    sweep = call("plan", "mine.toml", "--set", "lora.r=[2, 4]")
+    assert "A sweep of 2 runs: lora.r 2, 4" in sweep.output
+    call("plan", "mine.jsonl", "--set", "lora.r=2", "--save", "saved.toml")
+    assert "[lora]\nr = 2" in (folder / "saved.toml").read_text()
+    for change, words in (
+        ("lora.s=2", "no key 'lora.s'"),
+        ("lora.r=x", "lora.r"),
+        ("lora.r", "KEY="),
+    ):
+        error = call("plan", "mine.toml", "--set", change).exception
+        assert isinstance(error, LuthierError) and words in error.message
+
+
+def test_refused_data_are_read_with_the_options_that_the_error_names(folder: Path) -> None:
+    row = {"customer_says": "Where is it?", "our_reply": "There, isn't it?"}
+    rows = "".join(json.dumps({**row, "id": number}) + "\n" for number in range(80))
+    (folder / "my shop.jsonl").write_text(f"{rows}{{")
+    command = "luthier train 'my shop.jsonl' --model llama-8b"
+    for _ in range(2):  # what the columns are; then the row that is cut off
+        error = call(*shlex.split(command)[1:]).exception
+        assert isinstance(error, LuthierError)
+        command = error.hint.rpartition("On the command line: ")[2]
+    answer = call(*shlex.split(command)[1:])
+    assert answer.exit_code == 0, answer.output
+    recipe = frozen_recipe(all_jobs("run")[0])
+    assert (recipe.model, recipe.policy.damage) == ("llama-8b", "drop")
+    assert recipe.format.columns == {"prompt": "customer_says", "completion": "our_reply"}
 
 
 def test_what_is_data_and_what_is_a_recipe(folder: Path) -> None:

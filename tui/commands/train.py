@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,7 @@ from rich.text import Text
 
 from jobs.event_kinds import Waiting, newest
 from jobs.giving_way import SETTING
-from jobs.job import Job, find
-from jobs.luthier_error import LuthierError
+from jobs.job import Job
 from jobs.queue import NotWaiting
 from jobs.state import Done, Queued
 from models import registry
@@ -25,13 +25,14 @@ from serve import launch as serving
 from serve.plan import BASE
 from serve.planning import ServeOptions
 from trainer import launch
-from trainer.data_recipe import is_data, name_of_data, recipe_of_data, recipe_text
+from trainer.data_recipe import name_of_data
 from trainer.plan.cluster_files import Kind, emit
 from trainer.plan.memory.cards import card, what_if
 from trainer.plan.methods import consequences
 from trainer.plan.plan import Plan, make_plan
 from trainer.recipe import Recipe
-from trainer.sweep import Sweep, load_runs, recipes_of, start_sweep
+from trainer.sweep import Sweep, recipes_of, start_sweep
+from tui.commands.asked_runs import asked_for, model_option, offering_changes, save, set_option
 from tui.commands.events import outcome_text
 from tui.commands.output import (
     choose,
@@ -65,19 +66,14 @@ from workshop.served_runs import own_model
 from workshop.servers import LOCALHOST, once_ready, once_started, server_of
 
 _ASK_SECONDS = 5.0
-_model_option = click.option(
-    "--model",
-    metavar="MODEL",
-    type=Name("model"),
-    help="For a data file: the base model. Default: builtin.",
-)
 
 
 @click.command(
     epilog=examples("luthier plan mine.toml", "luthier plan mine.jsonl --save mine.toml")
 )
 @click.argument("recipe", type=Name("recipe file", "data file", as_path=True))
-@_model_option
+@model_option
+@set_option
 @click.option(
     "--save",
     "saved",
@@ -108,6 +104,7 @@ _model_option = click.option(
 def plan(
     recipe: Path,
     model: str | None,
+    changes: tuple[str, ...],
     saved: Path | None,
     with_memory: bool,
     kind: Kind | None,
@@ -117,20 +114,21 @@ def plan(
     """Show how a recipe, or a data file with the defaults, would run on this machine: model, data,
     settings with their reasons, memory, steps and serving; for a sweep, its runs and what varies.
     Starts nothing."""
-    asked, is_of_data = _asked_for(recipe, model)
+    asked, is_of_data = asked_for(recipe, model, changes)
     if saved is not None:
         if not is_of_data or isinstance(asked, Sweep):
             raise click.UsageError(
                 f"--save writes a recipe for a data file, but {recipe} is already a recipe."
             )
-        _save(asked, saved)
+        save(asked, changes, saved)
     if kind is not None:
-        if is_of_data:
+        if is_of_data or changes:
             raise click.UsageError("--emit needs a recipe file, which --save FILE writes.")
         write(emit(kind, asked, recipe, machines), end="")
         return
     recipes = recipes_of(asked)
-    plans = [make_plan(each) for each in recipes]
+    with offering_changes(recipe, model, changes):
+        plans = [make_plan(each) for each in recipes]
     first, recipe_of_first = plans[0], recipes[0]
     directory = Path(first.model_directory)
     alone = consequences(recipe_of_first, directory)
@@ -156,7 +154,8 @@ def plan(
 
 @click.command(epilog=examples("luthier train mine.jsonl --follow", "luthier train mine.toml"))
 @click.argument("recipe", type=Name("recipe file", "data file", as_path=True), required=False)
-@_model_option
+@model_option
+@set_option
 @click.option(
     "--again", metavar="ID", type=Name("run"), help="Repeat an earlier run from its frozen recipe."
 )
@@ -177,6 +176,7 @@ def plan(
 def train(
     recipe: Path | None,
     model: str | None,
+    changes: tuple[str, ...],
     again: str | None,
     follow: bool,
     server: Choice | None,
@@ -188,9 +188,7 @@ def train(
     sweep (a recipe with lists of values), one id per line."""
     if (recipe is None) == (again is None):
         raise click.UsageError("Name a RECIPE, or use --again ID.")
-    asked, is_of_data = (
-        _asked_again(again or "", model) if recipe is None else _asked_for(recipe, model)
-    )
+    asked, is_of_data = asked_for(recipe, model, changes, again or "")
     recipes = recipes_of(asked)
     if then and len(recipes) > 1:
         raise click.UsageError("--then chat is for one run, not for a sweep.")
@@ -198,7 +196,8 @@ def train(
         prepare_model(single_recipe)
     if then:
         warm_server(recipes[0])
-    identifier, started = _start(asked, str(recipe) if is_of_data else None)
+    with offering_changes(recipe, model, changes):
+        identifier, started = _start(asked, str(recipe) if is_of_data else None, changes)
     for warning in dict.fromkeys(warning for run in started for warning in Run(run).warnings):
         say_warning(warning)
     settle(started, server or ("sleep" if then else None))
@@ -219,53 +218,21 @@ def train(
         )
 
 
-def _asked_for(path: Path, model: str | None) -> tuple[Recipe | Sweep, bool]:
-    """What a recipe file or a data source asks for, and whether it is data."""
-    if is_data(path):
-        return recipe_of_data(path, model), True
-    if model:
-        raise click.UsageError(
-            f"--model is for a data file, but {path} is a recipe and names its own model."
-        )
-    return load_runs(path), False
-
-
-def _asked_again(run: str, model: str | None) -> tuple[Recipe, bool]:
-    """The frozen recipe of an earlier run, which is no data."""
-    if model:
-        raise click.UsageError(
-            "--model is for a data file; --again uses the model of the earlier run."
-        )
-    return launch.frozen_recipe(find(run, "run")), False
-
-
-def _start(asked: Recipe | Sweep, source: str | None) -> tuple[str | None, list[Job]]:
+def _start(
+    asked: Recipe | Sweep, source: str | None, changes: Sequence[str]
+) -> tuple[str | None, list[Job]]:
     """The sweep's id, if it is one, and the runs. `source` is data to train on with the defaults,
-    which are printed."""
+    but for `changes`, which are printed."""
     if isinstance(asked, Sweep):
         return start_sweep(asked)
     if source is None:
         return None, [launch.train(asked)]
     run_plan = make_plan(asked)
-    tell_defaults(run_plan, source)
+    tell_defaults(run_plan, source, changes)
     return None, [launch.train(asked, run_plan)]
 
 
-def _save(recipe: Recipe, path: Path) -> None:
-    """Write the recipe file of a data source. LuthierError if there is a file already."""
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(recipe_text(recipe, path.absolute().parent))
-    except FileExistsError:
-        raise LuthierError(
-            "The file already exists",
-            f"--save would overwrite {path}.",
-            "Choose another name for --save.",
-        ) from None
-    say_done(f"The recipe is in {path}. Change it, then run: luthier train {path}")
-
-
-def tell_defaults(run_plan: Plan, source: str) -> None:
+def tell_defaults(run_plan: Plan, source: str, changes: Sequence[str]) -> None:
     """What the defaults make of a data source, and how to change it, on stderr."""
     reason = next((why.text for why in run_plan.reasons if why.key == "train.learning_rate"), "")
     rows = {
@@ -277,14 +244,15 @@ def tell_defaults(run_plan: Plan, source: str) -> None:
         "evaluation": plan_text.evaluation(run_plan),
         "time": plan_text.time_in_all(forecast(run_plan, earlier_speed(run_plan))),
     }
-    talk.print(styled("Training on $source with the defaults:", source=source))
+    settings = " and ".join(("the defaults", *([", ".join(changes)] if changes else [])))
+    talk.print(styled("Training on $source with $settings:", source=source, settings=settings))
     for name, value in rows.items():
         if value:
             talk.print(styled("  [dim]$name[/]  $value", name=f"{name:10}", value=value))
     stem = name_of_data(Path(source))
     say_aside(
-        f"  Another model: --model NAME. Anything else: luthier plan {source} --save {stem}.toml,"
-        f" then luthier train {stem}.toml"
+        "  Another model: --model NAME. One setting: --set train.epochs=1. A recipe to change:"
+        f" luthier plan {source} --save {stem}.toml, then luthier train {stem}.toml"
     )
 
 

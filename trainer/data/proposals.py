@@ -92,15 +92,25 @@ class Proposal:
 
     def change_from(self, mapping: Mapping) -> ProposedChange:
         """What a recipe with this mapping would have to say instead."""
-        default, before, after = map(msgspec.to_builtins, (Mapping(), mapping, self.mapping))
-        return ProposedChange(
-            self.title,
-            {
-                f"format.{key}": value if value != default[key] else None
-                for key, value in after.items()
-                if value != before[key]
-            },
+        default, before, after = map(_by_key, (Mapping(), mapping, self.mapping))
+        values = {
+            f"format.{key}": None if after.get(key) == default.get(key) else after[key]
+            for key in {**before, **after}
+            if after.get(key) != before.get(key)
+        }
+        return ProposedChange(self.title, values)
+
+
+def _by_key(mapping: Mapping) -> dict[str, Any]:
+    """What the section says; the keys of its own sections have dots."""
+    values: dict[str, Any] = {}
+    for name in mapping.__struct_fields__:
+        value = msgspec.to_builtins(getattr(mapping, name))
+        is_section = isinstance(getattr(mapping, name), msgspec.Struct)
+        values |= (
+            {f"{name}.{key}": each for key, each in value.items()} if is_section else {name: value}
         )
+    return values
 
 
 def format_toml(mapping: Mapping) -> str:

@@ -1,5 +1,5 @@
-"""Writes the facts that the code knows into docs/: keys, commands, the recipe's keys, resume rules,
-exit statuses, events and the glossary. Whole pages, or regions of pages between two comments.
+"""Writes the facts that the code knows into docs/: keys, commands, the recipe's keys, formats of
+data, resume rules, exit statuses, events and the glossary. Whole pages, or regions of pages between two comments.
 `python tools/doc_pages.py` writes them; with `check` it compares."""
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ DOCS = ROOT / "docs"
 sys.path.insert(0, str(ROOT))
 
 from tools import event_page  # noqa: E402
+from trainer.data.formats_exports import EXPORTS  # noqa: E402
+from trainer.data.formats_markup import MARKUPS  # noqa: E402
 from trainer.key_facts import described_keys, resume_rows  # noqa: E402
 from trainer.recipe import Recipe  # noqa: E402
 from tui.cli import SECTIONS, luthier  # noqa: E402
@@ -168,8 +170,20 @@ def status_table(_: str) -> str:
     return "\n".join(["| exit status | meaning |", "|---|---|", *rows])
 
 
+def markup_table(_: str) -> str:
+    rows = (f"| `{each.name}` | {_cell(each.title)} |" for each in MARKUPS)
+    return "\n".join(["| `layout` | markup |", "|---|---|", *rows])
+
+
+def export_table(_: str) -> str:
+    rows = (f"| `{each.name}` | {_cell(each.title)} |" for each in EXPORTS)
+    return "\n".join(["| `layout` | what it is |", "|---|---|", *rows])
+
+
 REGIONS: dict[tuple[str, str], Callable[[str], str]] = {
     # page, region: what it should be, made of what is written there
+    ("data.md", "exports"): export_table,
+    ("data.md", "markups"): markup_table,
     ("recipe.md", "recipe keys"): recipe_table,
     ("runs.md", "resume rules"): resume_table,
     ("scripting.md", "exit statuses"): status_table,

@@ -1,12 +1,12 @@
-"""The layouts of layouts/*.toml, read as a run reads them, and the table of docs/data.md that is
-made of them.
+"""The layouts of layouts/*.toml, read as a run reads them, and the table of docs/layouts.md that
+is made of them.
 
 A layout's file has its `name`, the `rows` as text, and for each row its `outcome`: the messages as
 [role, content], or the last reason code of the ledger. `error` stands instead where the file is
 refused: a text that the message has. Optional are `file` (the file's name, whose ending says its
 kind), `encoding`, `note` (for the table) and a recipe's sections [format] and [policy].
 
-    # writes the table into docs/data.md
+    # writes the table into docs/layouts.md
     PYTHONPATH=$PWD python -m tests.trainer.data.layout_table
 """
 
@@ -28,7 +28,7 @@ from trainer.data.policies import Policies, SpecialTexts
 from trainer.data.reading import Reader, Row
 
 FOLDER = Path(__file__).with_name("layouts")
-GUIDE = Path(__file__).parents[3] / "docs" / "data.md"
+GUIDE = Path(__file__).parents[3] / "docs" / "layouts.md"
 BEGIN, END = "<!-- layouts: tests/trainer/data/layout_table.py -->\n", "<!-- end of layouts -->\n"
 
 
@@ -122,8 +122,9 @@ def _becomes(layout: Layout, reading: Reading) -> str:
     trained = len(reading.rows) - dropped.total()
     stops = [code for code in dropped if getattr(layout.policy, code, "") == "stop"]
     parts = [f"{trained} trained"] * bool(trained)
+    words = {"chained": "{} joined to another row"} | {code: "the run stops at {}" for code in stops}
     parts += [
-        f"{f'the run stops at {number}' if code in stops else f'{number} dropped'} (`{code}`)"
+        f"{words.get(code, '{} dropped').format(number)} (`{code}`)"
         for code, number in dropped.items()
     ]
     return f"{', '.join(parts)}{layout.note and f'; {layout.note}'}"

@@ -441,14 +441,14 @@ def test_it_is_light() -> None:
 
 
 def test_the_guides_examples() -> None:
-    """Each row in docs/data.md is in the format that the paragraph above it names."""
+    """Each row in docs/data.md is in the format that the heading above it names."""
     guide = (
         (Path(__file__).parents[3] / "docs/data.md")
         .read_text(encoding="utf-8")
         .partition("## Formats")[2]
         .partition("### When")[0]
     )
-    named = re.findall(r"\*\*[^*]+\*\* \(`(\w+)`\).*?```json\n(.*?)```", guide, re.DOTALL)
+    named = re.findall(r"### [^\n]+ \(`(\w+)`\)\n.*?```json\n(.*?)```", guide, re.DOTALL)
     assert sorted(name for name, _ in named) == sorted(PARTS)
     for name, rows in named:
         for line in rows.splitlines():

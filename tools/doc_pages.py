@@ -1,6 +1,6 @@
 """Writes the facts that the code knows into docs/: keys, commands, the recipe's keys, formats of
-data, resume rules, exit statuses, events and the glossary. Whole pages, or regions of pages between two comments.
-`python tools/doc_pages.py` writes them; with `check` it compares."""
+data, resume rules, exit statuses, events and the glossary. Whole pages, or regions of pages between
+two comments. `python tools/doc_pages.py` writes them; with `check` it compares."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def commands_page() -> str:
 def _command(command: click.Command, parent: click.Context, name: str) -> Iterator[str]:
     context = click.Context(command, info_name=name, parent=parent)
     usage = " ".join(command.collect_usage_pieces(context))
-    yield from ("", f"### `{context.command_path}`", "", "```")
+    yield from ("", f"### `{context.command_path}`", "", "```sh")
     yield f"{context.command_path} {usage}".rstrip()
     yield from ("```", "", _paragraphs(command.help or ""))
     rows = [

@@ -122,7 +122,7 @@ def _becomes(layout: Layout, reading: Reading) -> str:
     trained = len(reading.rows) - dropped.total()
     stops = [code for code in dropped if getattr(layout.policy, code, "") == "stop"]
     parts = [f"{trained} trained"] * bool(trained)
-    words = {"chained": "{} joined to another row"} | {code: "the run stops at {}" for code in stops}
+    words = {"chained": "{} joined to another row"} | dict.fromkeys(stops, "the run stops at {}")
     parts += [
         f"{words.get(code, '{} dropped').format(number)} (`{code}`)"
         for code, number in dropped.items()

@@ -1,0 +1,256 @@
+"""Facts that the pages state by hand, against the code that knows them: keys, recipe keys, options,
+files, defaults, counts. What is generated is tested in tests/tools/test_doc_pages.py."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from models.events import KINDS
+from models.regression_guard import FAMILIES, TEXT
+from trainer.data.policies import Policies
+from trainer.presets import presets
+from trainer.recipe import keys as recipe_keys
+from tui.chat.slash_commands import slash_actions
+from tui.cli import luthier
+from tui.key_bindings import ACTIONS
+from workshop.regression.probes import luthiers_probes, passages
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+TEXTS = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
+WIDEST = 80
+"""Characters that fit between the two columns of the site in a window of 1,220 pixels."""
+_BLOCK = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+_CODE = re.compile(r"`([^`\n]+)`")
+
+
+def blocks(text: str) -> Iterator[tuple[str, str]]:
+    """Language and lines of each block of code."""
+    for indent, language, lines in _BLOCK.findall(text):
+        yield language, re.sub(f"^{indent}", "", lines, flags=re.MULTILINE)
+
+
+def section(page: str, title: str) -> str:
+    return re.split(rf"^#+ {re.escape(title)}\n", TEXTS[page], flags=re.MULTILINE)[1].partition(
+        "\n## "
+    )[0]
+
+
+def rows(text: str) -> Iterator[list[str]]:
+    """The cells of each row of the tables, without their heads."""
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        for line in table.splitlines()[2:]:
+            yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def prose(text: str) -> str:
+    return _BLOCK.sub("", text)
+
+
+# ---- code
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_code_fits_a_window(page: str) -> None:
+    """Longer lines are cut, with a scrollbar below. A row of JSON wraps (docs/site.css)."""
+    too_long = [
+        line
+        for language, lines in blocks(TEXTS[page])
+        for line in lines.splitlines()
+        if language != "json" and len(line) > WIDEST
+    ]
+    assert too_long == []
+
+
+def test_json_and_toml_can_be_read_and_each_key_of_a_recipe_exists() -> None:
+    sections = {name: set(names) for name, names in recipe_keys().items()}
+    unknown = []
+    for page, text in TEXTS.items():
+        for language, lines in blocks(text):
+            if language == "json":
+                rest = lines.strip()
+                while rest:
+                    rest = rest[json.JSONDecoder().raw_decode(rest)[1] :].strip()
+            if language == "toml" and "[tools]" not in lines:
+                unknown += [
+                    f"{page}: {section}.{key}"
+                    for section, names in _sections(tomllib.loads(lines)).items()
+                    for key in names
+                    if key not in sections.get(section, set())
+                ]
+    assert unknown == []
+
+
+def _sections(recipe: dict[str, object]) -> dict[str, list[str]]:
+    """The keys of a recipe's text by section; those outside of any are in ""."""
+    found: dict[str, list[str]] = {"": []}
+    for name, value in recipe.items():
+        if isinstance(value, dict):
+            found[name] = list(value)
+        else:
+            found[""].append(name)
+    return found
+
+
+# ---- names
+
+
+def test_each_key_of_a_recipe_that_a_text_names_exists() -> None:
+    sections = {name: set(keys) for name, keys in recipe_keys().items() if name not in ("", "data")}
+    named = re.compile(rf"({'|'.join(sections)})\.(\w+)(?: = .*)?")
+    unknown = [
+        f"{page}: {code}"
+        for page, text in TEXTS.items()
+        for code in _CODE.findall(prose(text))
+        if (match := named.fullmatch(code)) and match[2] not in sections[match[1]]
+        if not code.endswith((".json", ".jsonl", ".toml"))
+    ]
+    assert unknown == []
+
+
+def _options(command: click.Command) -> Iterator[str]:
+    for parameter in command.params:
+        yield from (*parameter.opts, *parameter.secondary_opts)
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            subcommand = command.get_command(context, name)
+            assert subcommand is not None
+            yield from _options(subcommand)
+
+
+OTHER_PROGRAMS = {"--middleware", "--enforce-eager", "--api-server-count", "--output_path"}
+"""Options of vLLM and of lm-eval."""
+
+
+def test_each_option_that_a_text_names_is_one_of_a_command() -> None:
+    options = {*_options(luthier), "--help", "--torchvision", *OTHER_PROGRAMS}
+    unknown = [
+        f"{page}: {code}"
+        for page, text in TEXTS.items()
+        for code in _CODE.findall(prose(text))
+        if (match := re.match(r"--[\w-]+", code)) and match[0] not in options
+    ]
+    assert unknown == []
+
+
+def test_each_file_of_the_repository_that_a_text_names_is_there() -> None:
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"build"}
+    missing = [
+        f"{page}: {code}"
+        for page, text in TEXTS.items()
+        for code in _CODE.findall(prose(text))
+        if (match := re.match(r"([\w-]+)/[\w./-]*\w", code)) and match[1] in folders
+        if not (ROOT / match[0]).exists() and "ID" not in code
+    ]
+    assert missing == []
+
+
+def test_each_file_in_luthiers_home_that_a_text_names_is_one_of_the_code() -> None:
+    code = "\n".join(
+        path.read_text(encoding="utf-8")
+        for package in ("jobs", "models", "trainer", "serve", "workshop", "tui")
+        for path in (ROOT / package).rglob("*.py")
+    )
+    named = {
+        part
+        for text in TEXTS.values()
+        for path in re.findall(r"\$LUTHIER_HOME/([\w./-]*\w)", text)
+        for part in path.split("/")
+        if part not in ("ID", "client", "control")
+    }
+    assert {"trials.json", "config.toml", "cache", "chats.db"} <= named
+    assert sorted(name for name in named if not re.search(rf"[\"'/]{name}[\"'/]", code)) == []
+
+
+def test_each_event_that_a_text_names_is_a_kind() -> None:
+    named = {
+        (page, kind)
+        for page, text in TEXTS.items()
+        for kind in re.findall(r"\b(?:[Tt]he event|[Aa]n?) `(\w+)`(?= event|[ ,)]| in)", text)
+        if re.search(rf"the event `{kind}`|`{kind}` event", text, re.IGNORECASE)
+    }
+    assert len(named) >= 5
+    assert [each for each in sorted(named) if each[1] not in KINDS] == []
+
+
+def test_each_command_of_the_chat_that_a_text_names_exists() -> None:
+    named = re.findall(r"`/(\w+)`", section("scripting.md", "Chat in a terminal"))
+    assert len(named) >= 5
+    assert [name for name in named if name not in slash_actions()] == []
+
+
+# ---- keys of the app
+
+_SPELT = {f"^{letter}": f"ctrl+{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"}
+_PLACES = {
+    ("compare.md", "Talking"): ("chat",),
+    ("runs.md", "Watching a run"): ("run",),
+    ("board.md", "Runs: columns, order, baseline"): ("runs",),
+    ("board.md", "Settings (8)"): ("settings",),
+    ("data.md", "Inspecting data"): ("data",),
+}
+"""The tables of keys."""
+
+
+def keys_of(*places: str) -> set[str]:
+    names = {key for action in ACTIONS if action.place in places for key in action.key_names}
+    return (
+        names
+        | {_SPELT[name] for name in names if name in _SPELT}
+        | {name.replace("^", "ctrl+") for name in names}
+    )
+
+
+@pytest.mark.parametrize(("page", "title"), _PLACES, ids=lambda name: name)
+def test_the_keys_of_a_table_are_those_of_its_screen(page: str, title: str) -> None:
+    first_cells = [cells[0] for cells in rows(section(page, title))]
+    keys = [key for cell in first_cells for key in _CODE.findall(cell) if " " not in key]
+    assert len(keys) >= 3
+    known = keys_of(*_PLACES[page, title], "app")
+    assert [key for key in keys if key not in known] == []
+
+
+_ON_SCREEN = re.compile(r"`(\S{1,9})` on (?:the )?(Runs|Models|Serve|Chat|Data|Compare)\b")
+
+
+def test_a_key_on_a_screen_is_one_of_that_screen() -> None:
+    named = [(page, *found) for page, text in TEXTS.items() for found in _ON_SCREEN.findall(text)]
+    assert len(named) >= 4
+    assert [each for each in named if each[1] not in keys_of(each[2].lower())] == []
+
+
+# ---- tables
+
+
+def test_the_table_of_policies_has_each_with_its_default() -> None:
+    policies = dict(zip(Policies.__struct_fields__, Policies.__struct_defaults__, strict=True))
+    told = {cells[0].strip("`"): cells[2] for cells in rows(section("data.md", "Policies"))}
+    assert told == {
+        name: default
+        for name, default in policies.items()
+        if name not in ("max_messages", "near_similarity")
+    }
+
+
+def test_the_table_of_recipes_to_start_from_has_each() -> None:
+    told = [cells[0].strip("`") for cells in rows(TEXTS["recipes.md"])]
+    assert sorted(told) == sorted(preset.name for preset in presets())
+
+
+def test_the_table_of_probes_counts_each_family() -> None:
+    told = {
+        cells[0].strip("`"): int(cells[1].split()[0])
+        for cells in rows(section("guard.md", "What is asked"))
+    }
+    counted = Counter(probe.family for probe in luthiers_probes())
+    assert told == {family: counted[family] for family in FAMILIES} | {TEXT: len(passages())}

@@ -20,7 +20,12 @@ sys.path.insert(0, str(ROOT))
 
 from models.events import KINDS, Check, Figure, Ledger  # noqa: E402
 
-_ABOUT = """# Events
+_ABOUT = """---
+search:
+  boost: 0.5
+---
+
+# Events
 
 <!-- Made by tools/event_page.py from jobs/event_kinds.py and models/events.py. Do not edit. -->
 

@@ -52,7 +52,7 @@ def keys_page() -> str:
         lines += ["", f"## {PLACE_TITLES[group]}", ""]
         if group in SUMMARIES:
             lines += [SUMMARIES[group], ""]
-        lines += ["| key | action | |", "|---|---|---|"]
+        lines += ["| key | action | what it does |", "|---|---|---|"]
         lines += [_key_row(action) for action in ACTIONS if action.place == group]
     return "\n".join(lines) + "\n"
 
@@ -90,19 +90,27 @@ def _command(command: click.Command, parent: click.Context, name: str) -> Iterat
     yield from ("", f"### `{context.command_path}`", "", "```sh")
     yield f"{context.command_path} {usage}".rstrip()
     yield from ("```", "", _paragraphs(command.help or ""))
+    if examples := _examples(command.epilog or ""):
+        yield from ("", "```sh", *examples, "```")
     rows = [
         record
         for parameter in command.get_params(context)
-        if (record := parameter.get_help_record(context)) is not None and "--help" not in record[0]
+        if (record := parameter.get_help_record(context)) is not None
+        and record[1]  # an argument has none: the help's first paragraph is about it
+        and "--help" not in record[0]
     ]
     if rows:
-        yield from ("", "| option | |", "|---|---|")
+        yield from ("", "| option | what it does |", "|---|---|")
         yield from (f"| `{_cell(names)}` | {_cell(text)} |" for names, text in rows)
     if isinstance(command, click.Group):
         for subcommand in command.list_commands(context):
             entry = command.get_command(context, subcommand)
             if entry is not None and not entry.hidden:
                 yield from _command(entry, context, subcommand)
+
+
+def _examples(epilog: str) -> list[str]:
+    return [line.strip() for line in epilog.splitlines() if line.strip().startswith("luthier ")]
 
 
 def _paragraphs(text: str) -> str:

@@ -33,7 +33,7 @@ from workshop.comparison.compare import compare as do_compare
 @click.command(
     epilog=examples(
         "luthier compare captain --prompts questions.jsonl",
-        "luthier compare captain --prompts questions.jsonl --by topic --noise captain-seed-2",
+        "luthier compare captain --prompts q.jsonl --by topic --noise captain-seed-2",
     )
 )
 @click.argument("runs", nargs=-1, required=True, metavar="RUN[@STEP]...", type=Name("run"))

@@ -28,7 +28,7 @@ from workshop.making.recipe import METHODS, copy, load
     epilog=examples(
         "luthier make memoir.epub --recipe interview",
         "luthier make episodes/*.vtt --recipe dialogue --speaker Ada=assistant --plan",
-        "luthier make manual.pdf --at openai --model gpt-5-mini --max-cost 2 --price-in 0.3",
+        "luthier make manual.pdf --at openai --model gpt-5-mini --max-tokens-total 900000",
         "luthier make --copy my-recipe --recipe qa",
     )
 )

@@ -45,8 +45,8 @@ from workshop.rescue.questions import Question, file_hash, read_questions
 @click.command(
     epilog=examples(
         "luthier rescue ft:gpt-4o:me::abc --at openai --prompts questions.jsonl --plan",
-        "luthier rescue ft:gpt-4o:me::abc --at openai --data train.jsonl --all --train builtin",
-        "luthier rescue ft:gpt-4o:me::abc --at openai --data train.jsonl --all --beside RUN",
+        "luthier rescue ft:gpt-4o:me::abc --at openai --data t.jsonl --train builtin",
+        "luthier rescue ft:gpt-4o:me::abc --at openai --data t.jsonl --beside RUN",
     )
 )
 @click.argument("model")

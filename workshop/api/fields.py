@@ -142,4 +142,4 @@ def table(request: Request) -> str:
         f"| `{field.path}` | {'yes' if field.honoured else '**refused**'} | {field.meaning} |"
         for field in FIELDS[request]
     )
-    return "\n".join(("| field | honoured | |", "|---|---|---|", *rows))
+    return "\n".join(("| field | honoured | what it does |", "|---|---|---|", *rows))

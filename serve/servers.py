@@ -117,7 +117,7 @@ def current_server() -> Server:
     if not servers:
         raise LuthierError(
             "No server is running",
-            "There is no model to chat with.",
+            "No model of Luthier's is being served.",
             "Start one: `luthier serve RUN`, or v on the Runs screen.",
         )
     return servers[0]

@@ -36,5 +36,5 @@ def test_a_server_that_no_longer_runs_is_not_listed(base: Path) -> None:
         ' "stopped": true}\n'
     )
     assert running_servers() == []
-    with pytest.raises(LuthierError, match="no model to chat with"):
+    with pytest.raises(LuthierError, match="No model of Luthier's"):
         current_server()

@@ -97,9 +97,9 @@ _CERTIFY_SLURM = """certify='luthier certify "$RUN"'
 """
 
 _SKYPILOT = """\
-# Written by `luthier plan --emit skypilot`. Fill in the cloud, then, where Luthier's checkout is:
+# Written by `luthier plan --emit skypilot`. Fill in the cloud, then run in Luthier's checkout:
 #   sky launch FILE
-# The recipe, its data and its model are sent to the same paths as here. The result lies on the
+# SkyPilot sends the recipe, its data and its model to the same paths as here. The result is on the
 # first machine, in $LUTHIER_HOME/jobs:
 #   rsync -a CLUSTER:{home}/jobs/ .
 name: {name}

@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from jobs.counting import counted
-from jobs.job import find
+from jobs.job import Job, find
 from jobs.luthier_error import LuthierError
 from serve.exchanges import log_files
-from serve.servers import current_server
+from serve.servers import running_servers
 from trainer.data.ledger import STATES, describe
 from tui.commands.output import examples, json_option, out, plain_table, print_json, say_done
 from tui.completion.name_parameter import Name
@@ -67,13 +67,12 @@ def from_server(
     private: PrivateChoice,
     as_json: bool,
 ) -> None:
-    """Turn what a server has answered into a data file. It must have been started with
-    --log-content. SERVER is its id or name (default: the
-    running one).
+    """Turn what a server has answered into a data file. The server must have been started with
+    --log-content. SERVER is its id or name. Default: the running one.
 
     Every line of the log ends in one state, with a reason, in the ledger beside the file.
     """
-    job = find(server, "server") if server else current_server().job
+    job = find(server, "server") if server else _running_server()
     logs = log_files(job.directory)
     filters = Filters(
         model,
@@ -110,3 +109,15 @@ def from_server(
         table.add_row(state, f"{summary.rows[state]:,}", words)
     out.print(table)
     say_done(f"{counted(len(data.rows), 'conversation')} in {target}", f"the ledger: {ledger.name}")
+
+
+def _running_server() -> Job:
+    servers = running_servers()
+    if not servers:
+        raise LuthierError(
+            "No server is running",
+            "Which server's log should become data?",
+            "Name one: `luthier data from-server SERVER --out FILE`. `luthier runs --all` lists"
+            " servers, stopped ones too.",
+        )
+    return servers[0].job

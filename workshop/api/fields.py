@@ -54,7 +54,10 @@ FIELDS: dict[Request, tuple[Field, ...]] = {
             " DPO's reference",
         ),
         Field("training_file", "the id of an uploaded file"),
-        Field("validation_file", "the id of an uploaded file, which is held out whole (`heldout.files`)"),
+        Field(
+            "validation_file",
+            "the id of an uploaded file, which is held out whole (`heldout.files`)",
+        ),
         Field("suffix", "names the run and the tuned model, at most 64 characters"),
         Field("seed", "the recipe's `train.seed`, at least 0; the default is 42"),
         Field("metadata", "kept with the job: at most 16 texts of 512 characters, keys of 64"),
@@ -78,7 +81,9 @@ FIELDS: dict[Request, tuple[Field, ...]] = {
         Field("integrations[].wandb", ""),
         Field("integrations[].wandb.project", "the recipe's `trackers.project`"),
         _refused("integrations[].wandb.name", "the tracker shows a run under its job's name"),
-        _refused("integrations[].wandb.entity", "set WANDB_ENTITY in the environment of `luthier api`"),
+        _refused(
+            "integrations[].wandb.entity", "set WANDB_ENTITY in the environment of `luthier api`"
+        ),
         _refused("integrations[].wandb.tags", "Luthier gives runs no tags"),
         Field(
             "luthier",

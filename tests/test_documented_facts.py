@@ -189,6 +189,45 @@ def test_each_command_of_the_chat_that_a_text_names_exists() -> None:
     assert [name for name in named if name not in slash_actions()] == []
 
 
+_LINK = re.compile(r"\]\(((?!https?:)[^)#]*)#?([^)]*)\)")
+
+
+def slugs(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and the site make them."""
+    headings = re.findall(r"^#+ (.+)$", prose(page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", each.lower())) for each in headings}
+
+
+def test_each_link_of_the_pages_outside_the_site_leads_somewhere() -> None:
+    """Those of the site are checked by its build."""
+    links = [
+        (page, ROOT / (path or page.name), anchor)
+        for page in ROOT.glob("*.md")
+        for path, anchor in _LINK.findall(page.read_text(encoding="utf-8"))
+    ]
+    assert len(links) > 50
+    assert [
+        (page.name, path.name, anchor)
+        for page, path, anchor in links
+        if not path.exists() or (anchor and anchor not in slugs(path))
+    ] == []
+
+
+def test_each_page_that_an_error_names_is_there_with_its_section() -> None:
+    named = {
+        found
+        for package in ("jobs", "models", "trainer", "serve", "workshop", "tui")
+        for path in (ROOT / package).rglob("*.py")
+        for found in re.findall(
+            r"docs/(\w+\.md)(?:, ([A-Z][\w ]+)\))?", re.sub(r'"\s+f?"', "", path.read_text("utf-8"))
+        )
+    }
+    assert ("data.md", "Columns beside a conversation") in named
+    headings = {name: re.findall(r"^#+ (.+)$", text, re.MULTILINE) for name, text in TEXTS.items()}
+    missing = [each for each in named if each[1] and each[1] not in headings.get(each[0], ())]
+    assert missing == [] and {page for page, _ in named} <= set(TEXTS)
+
+
 # ---- keys of the app
 
 _SPELT = {f"^{letter}": f"ctrl+{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"}

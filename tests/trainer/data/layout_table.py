@@ -86,7 +86,7 @@ def read(layout: Layout, folder: Path) -> Reading:
 def table() -> str:
     """The table's lines, in Markdown, sorted by name."""
     lines = [
-        "| layout | its columns | read as | what becomes of the example's rows |",
+        "| layout | its columns | read as | what happens to the example's rows |",
         "|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as folder:
@@ -122,12 +122,16 @@ def _becomes(layout: Layout, reading: Reading) -> str:
     trained = len(reading.rows) - dropped.total()
     stops = [code for code in dropped if getattr(layout.policy, code, "") == "stop"]
     parts = [f"{trained} trained"] * bool(trained)
-    words = {"chained": "{} joined to another row"} | dict.fromkeys(stops, "the run stops at {}")
+    joined = {"chained": "joined to another row"}
     parts += [
-        f"{words.get(code, '{} dropped').format(number)} (`{code}`)"
+        f"{number} {_stops(number) if code in stops else joined.get(code, 'dropped')} (`{code}`)"
         for code, number in dropped.items()
     ]
     return f"{', '.join(parts)}{layout.note and f'; {layout.note}'}"
+
+
+def _stops(rows: int) -> str:
+    return "stops the run" if rows == 1 else "stop the run"
 
 
 def main() -> None:

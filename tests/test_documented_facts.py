@@ -13,14 +13,29 @@ from pathlib import Path
 import click
 import pytest
 
+from models import bounds
 from models.events import KINDS
-from models.regression_guard import FAMILIES, TEXT
+from models.regression_guard import DEFAULT_POINTS, DEFAULT_TEXT_LOSS, FAMILIES, TEXT
+from serve.certificate.agreement import ENOUGH_TOKENS
+from serve.certificate.asking import MOST_ANSWERS
+from serve.certificate.turns import MOST_TOKENS, MOST_TURNS
+from serve.drift.reading import ANSWER_TOKENS
+from serve.keeping import KEPT_SECONDS
+from serve.plan import DRAIN_SECONDS, GPU_MEMORY
+from serve.recites.canaries import ALTERNATIVES
+from serve.recites.judging import FEWEST
+from serve.recites.passages import LONGEST, OPENING, SHORTEST
+from serve.restarts import MOST_RESTARTS
 from trainer.data.policies import Policies
+from trainer.data.split import Heldout
+from trainer.evaluation.settings import Evaluation
 from trainer.presets import presets
+from trainer.recipe import Checkpoints, Train
 from trainer.recipe import keys as recipe_keys
 from tui.chat.slash_commands import slash_actions
 from tui.cli import luthier
 from tui.key_bindings import ACTIONS
+from workshop.api.plan import LARGEST_FILE
 from workshop.regression.probes import luthiers_probes, passages
 
 ROOT = Path(__file__).parents[1]
@@ -293,3 +308,41 @@ def test_the_table_of_probes_counts_each_family() -> None:
     }
     counted = Counter(probe.family for probe in luthiers_probes())
     assert told == {family: counted[family] for family in FAMILIES} | {TEXT: len(passages())}
+
+
+# ---- figures
+
+_WORDS = {2: "two", 3: "three", 10: "ten"}
+_FIGURES = [
+    ("api.md", f"up to {LARGEST_FILE // 10**6} MB (`--largest-file`)"),
+    ("certificate.md", f"{MOST_TURNS} turns, or {MOST_TOKENS:,} tokens at most"),
+    ("certificate.md", f"up to {MOST_ANSWERS} greedy answers"),
+    ("certificate.md", f"| `tokens compared` | | {ENOUGH_TOKENS} |"),
+    ("data.md", f"{Heldout().share:.0%}, at least {Heldout().at_least}".replace("%", " %")),
+    ("data.md", f"at most {Heldout().at_most}, never more than a quarter"),
+    ("data.md", f"`max_messages` ({Policies().max_messages})"),
+    ("data.md", f"`near_similarity` ({Policies().near_similarity})"),
+    ("data.md", f"sandbox with {bounds.SECONDS:.0f} seconds, {bounds.MEMORY_BYTES >> 30} GiB"),
+    ("data.md", f"{bounds.LONGEST_TEXT // 10**6} million characters per conversation"),
+    ("guard.md", f"{DEFAULT_POINTS:.0f} for each family that is not named"),
+    ("guard.md", f"text_loss = {DEFAULT_TEXT_LOSS} "),
+    ("recites.md", f"the answer's first {OPENING} tokens"),
+    ("recites.md", f"its next {LONGEST} tokens exactly"),
+    ("recites.md", f"at least {SHORTEST} tokens are left"),
+    ("recites.md", f"its likelihood with {ALTERNATIVES} texts"),
+    ("recites.md", f"| `answers compared` | | {FEWEST} |"),
+    ("recites.md", f"greedy answers of up to {ANSWER_TOKENS} tokens"),
+    ("recipe.md", f"these are {_WORDS[Evaluation().samples]} held-out prompts"),
+    ("runs.md", f"every {_WORDS[int(Checkpoints().every_minutes)]} minutes, at a stop"),
+    ("runs.md", f"The best one and the last {_WORDS[Checkpoints().keep]} are kept"),
+    ("serve.md", f"at most {_WORDS[MOST_RESTARTS]} times an hour"),
+    ("serve.md", f"up to {DRAIN_SECONDS:.0f} seconds to finish its answers"),
+    ("serve.md", f"GPU: {GPU_MEMORY:.0%} of its memory".replace("%", " %")),
+    ("serve.md", f"asked it anything for {KEPT_SECONDS / 60:.0f} minutes"),
+    ("troubleshooting.md", f"(the default is {Train().global_batch})"),
+]
+
+
+@pytest.mark.parametrize(("page", "words"), _FIGURES)
+def test_a_figure_of_a_sentence_is_the_codes(page: str, words: str) -> None:
+    assert words in " ".join(TEXTS[page].split())

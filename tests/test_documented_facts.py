@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 
 from models import bounds
@@ -27,10 +28,11 @@ from serve.recites.judging import FEWEST
 from serve.recites.passages import LONGEST, OPENING, SHORTEST
 from serve.restarts import MOST_RESTARTS
 from trainer.data.policies import Policies
+from trainer.data.settings import Source
 from trainer.data.split import Heldout
 from trainer.evaluation.settings import Evaluation
 from trainer.presets import presets
-from trainer.recipe import Checkpoints, Train
+from trainer.recipe import Checkpoints, Recipe, Train
 from trainer.recipe import keys as recipe_keys
 from tui.chat.slash_commands import slash_actions
 from tui.cli import luthier
@@ -294,6 +296,27 @@ def test_the_table_of_policies_has_each_with_its_default() -> None:
         for name, default in policies.items()
         if name not in ("max_messages", "near_similarity")
     }
+
+
+def test_the_table_of_a_recipes_keys_has_their_defaults() -> None:
+    """Also in the rows that are written by hand."""
+    sections = {"": Recipe(data=[Source("x")])} | {
+        name: getattr(Recipe(data=[Source("x")]), name) for name in recipe_keys() if name
+    }
+    section, compared = "", []
+    for first, default, _ in rows(TEXTS["recipe.md"].partition("## Every key")[2]):
+        if heading := re.fullmatch(r"\*\*`(\w+)`\*\*", first):
+            section = heading[1]
+        elif first not in ("`data`", "`path`, `weight`", "`name`", "`after_run`"):
+            names, told = _CODE.findall(first), default.replace("`", "").split(", ")
+            for name, text in zip(names, told * (len(names) // len(told)), strict=True):
+                value = getattr(sections[section], name)
+                if not isinstance(value, msgspec.Struct | None):
+                    compared.append((f"{section}.{name}", text, json.dumps(value)))
+        if first == "`project`":  # the last key; tables of other sections follow
+            break
+    assert len(compared) > 80
+    assert [each for each in compared if each[1] != each[2]] == []
 
 
 def test_the_table_of_recipes_to_start_from_has_each() -> None:

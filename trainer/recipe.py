@@ -294,7 +294,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = True
     objective: Annotated[Objective, key("what is learned from the data")] = Objective()
-    train: Annotated[Train, key("")] = Train()
+    train: Annotated[Train, key("how it is trained")] = Train()
     lora: Annotated[Lora, key("LoRA on every linear layer but the head")] = Lora()
     tokens: Annotated[Tokens, key("tokens that the base model does not have")] = Tokens()
     checkpoints: Annotated[
@@ -316,7 +316,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: Annotated[
         Policies, key("what happens to odd rows; [data.md](data.md#policies) explains each policy")
     ] = Policies()
-    mask: Annotated[Mask, key("")] = Mask()
+    mask: Annotated[Mask, key("which turns are trained")] = Mask()
     evaluation: Annotated[
         Evaluation, key("evaluations during the run; see below", resume="free")
     ] = Evaluation()

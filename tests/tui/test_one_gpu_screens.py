@@ -329,7 +329,7 @@ async def test_while_its_server_starts_the_chat_says_how_far_it_is(
             app.open_run(jobs_by_name["captain"])
             await pilot.press("a")
             await until(pilot, lambda: "The chat opens by itself" in screen_text(app))
-            assert "loading the weights, 19 s since it began" in screen_text(app)
+            assert "loading the weights, 19 s so far" in screen_text(app)
             served.error, served.ready = (
                 LuthierError("vLLM ended", "no room", "Stop something."),
                 True,

@@ -203,7 +203,7 @@ async def test_a_run_that_ended_names_what_is_next_and_ends_its_chart(
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         screen = await open_run(pilot, app, jobs_by_name["captain"])
-        next_line = "next   a chat   t certificate none yet   v serve   x export"
+        next_line = "next   a chat   t certificate none yet   v serve"
         await until(pilot, lambda: text_of(app, "#run-error") == next_line)
         assert visible(screen.query_one("#run-error"))
         app.pop_screen()

@@ -144,7 +144,7 @@ class RunServer:
         match job.state():
             case Starting(since=since, phase=phase):
                 passed = number_format.duration(number_format.now() - since)
-                now = f"{phase}, {passed} since it began"
+                now = f"{phase}, {passed} so far"
             case Queued(waits_for=waits_for):
                 now = f"waits for {waits_for or 'its turn'}"
             case _:

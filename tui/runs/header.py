@@ -17,7 +17,7 @@ from workshop import number_format
 from workshop.runs.pace import is_late, is_stalled
 from workshop.runs.record import RunRecord
 
-_NEXT = ("chat", "certificate", "serve", "export")
+_NEXT = ("chat", "certificate", "serve")
 _MUTED = "$foreground-muted"
 
 

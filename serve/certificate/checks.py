@@ -162,11 +162,11 @@ def _merged(evidence: Evidence, reference: Reference, tuned: Scores, unit: Noise
             )
         ]
     judged = agreement.agreement(
-        f"{kind}, transformers", f"the {kind} model in transformers", tuned, reference.merged, unit
+        f"{kind}, transformers", f"The {kind} model in transformers", tuned, reference.merged, unit
     )
     if evidence.merged is not None:
         judged += agreement.agreement(
-            f"{kind}, vLLM", f"the {kind} model in vLLM", tuned, evidence.merged.scores, unit
+            f"{kind}, vLLM", f"The {kind} model in vLLM", tuned, evidence.merged.scores, unit
         )
     return judged
 

@@ -141,6 +141,9 @@ async def test_the_page_follows_the_job_that_makes_the_certificate(
             text = screen_text(app)
             assert "identity             being made" in text and "Runs shows how far" in text
             assert "c certify" not in text
+            certified(captain)
+            app.read_jobs()
+            await until(pilot, lambda: "A job is making it again" in screen_text(app))
             certified(captain, "red")
             job_is_alive.close()
             app.read_jobs()

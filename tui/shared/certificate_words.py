@@ -172,9 +172,9 @@ def more(proofs: Proofs, line_id: str) -> Content:
     if line_id == IDENTITY:
         if proofs.certificate is None:
             return _invitation(proofs, "c", NOT_MADE, "identity", "luthier certify {run}")
-        return _sentences(proofs.of_certificate, proofs.certificate.faults) or Content(
-            "Token ids, probabilities, stop tokens and bytes agree."
-        )
+        agree = Content("Token ids, probabilities, stop tokens and bytes agree.")
+        text = _sentences(proofs.of_certificate, proofs.certificate.faults) or agree
+        return _and_being_made(text, IDENTITY, proofs)
     chapter = next((chapter for chapter in proofs.chapters if row_id(chapter) == line_id), None)
     if chapter is None:
         maker = maker_of(line_id)  # type: ignore[arg-type]
@@ -186,7 +186,14 @@ def more(proofs: Proofs, line_id: str) -> Content:
             maker.command,
         )
     standing = of_chapter(chapter)
-    return _sentences(standing, faults([chapter])) or Content(chapter.summary)
+    text = _sentences(standing, faults([chapter])) or Content(chapter.summary)
+    return _and_being_made(text, chapter.kind, proofs)
+
+
+def _and_being_made(text: Content, kind: str, proofs: Proofs) -> Content:
+    if kind not in proofs.being_made:
+        return text
+    return Content.assemble((_BEING_MADE_AGAIN, _MUTED), "\n", text)
 
 
 def _invitation(proofs: Proofs, key: str, text: str, kind: str, command: str) -> Content:
@@ -211,6 +218,7 @@ NOT_MADE = (
     " same token ids, probabilities, stop tokens and bytes. It takes a minute or two."
 )
 _BEING_MADE = "A job is making it now; Runs shows how far it is."
+_BEING_MADE_AGAIN = "A job is making it again; Runs shows how far it is."
 QUESTIONS: dict[ChapterKind, str] = {
     "shipped": "Whether an export, a GGUF file say, or a running server still is the model that was"
     " trained: measured beside the noise that the same format makes of the base.",

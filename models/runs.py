@@ -10,17 +10,20 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any
 
 from jobs.events import Follower
 from jobs.job import Job, all_jobs, find
 from jobs.luthier_error import LuthierError
+from models import foreign
 from models.adapters import MustBeMerged, check_servable, read_adapter
 from models.events import Template, of_kind
 from models.folder import ModelFolder
 from models.model_directory import is_model_directory
 from models.run_folder import MERGED_FOLDER, MODEL_FOLDER, RunFolder
+from models.stored_sample import StoredConversation
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class SweepPlace:
     """This run's values of the keys that vary, by their short names."""
 
 
+_JUDGED = 200  # conversations that are looked at for what all of them have
 _FINE_TUNING = "fine_tuning"
 LONGEST_MODEL_NAME = 64
 MODEL_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._@-]{{0,{LONGEST_MODEL_NAME - 1}}}")
@@ -273,6 +277,28 @@ class Run:
                 if template.stop_ids is not None:
                     return template.stop_ids
         return None
+
+    @cached_property
+    def system_prompt(self) -> str:
+        """The one with which all its conversations begin, by those that it held out (else by the
+        first that it trained on); "" if they differ or have none, or cannot be read."""
+        decoder = foreign.Decoder(StoredConversation)
+        try:
+            for path in (self.folder.heldout_samples, self.folder.train_samples):
+                prompts = {
+                    _system_prompt(line.messages) for line in islice(decoder.lines(path), _JUDGED)
+                }
+                if prompts:
+                    return prompts.pop() if len(prompts) == 1 else ""
+        except (LuthierError, OSError):
+            pass
+        return ""
+
+
+def _system_prompt(messages: list[dict[str, Any]]) -> str:
+    first = messages[0] if messages else {}
+    content = first.get("content") if first.get("role") == "system" else ""
+    return content if isinstance(content, str) else ""
 
 
 def model_of(job: Job) -> str:

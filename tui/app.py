@@ -306,12 +306,8 @@ class LuthierApp(CleanApp, inherit_bindings=False):
 
         alive = running_count(self.rows or [])
         if alive:
-            self.exit(
-                message=(
-                    f"{alive} job{'s keep' if alive > 1 else ' keeps'} running. `luthier runs`"
-                    " lists them."
-                )
-            )
+            jobs, them = ("1 job keeps", "it") if alive == 1 else (f"{alive} jobs keep", "them")
+            self.exit(message=f"{jobs} running. `luthier runs --all` lists {them}.")
         else:
             self.exit()
 

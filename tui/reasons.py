@@ -150,16 +150,16 @@ NEEDS: dict[str, str] = {
     "new_run.accept": "data that the recipe does not read, and a proposal how it could",
     "new_run.another": "data that could be read in several ways",
 }
-"""By id of the action: what it needs, as it follows "vote needs"."""
+"""By id of the action: what it needs, as it follows "Vote needs"."""
 
 
 def reason_of(action: Action, here: Place) -> str:
     """Why an action that cannot be done now, at this place, cannot."""
-    need = NEEDS.get(action.id)
+    need, title = NEEDS.get(action.id), action.title[:1].upper() + action.title[1:]
     if need is not None and action.place == here:
-        return f"{action.title} needs {key_bindings.with_keys(need).plain}."
+        return f"{title} needs {key_bindings.with_keys(need).plain}."
     where = PLACE_TITLES[action.place]
-    return f"{action.title}: not possible here. It belongs to {where}."
+    return f"{title}: not possible here. It belongs to {where}."
 
 
 def why_not(screen: Screen[Any], key: str, *, is_kept: bool = False) -> str:

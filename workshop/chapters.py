@@ -53,13 +53,11 @@ MAKERS: tuple[Maker, ...] = (
         "shipped",
         "s",
         "luthier certify {run} --shipped FILE",
-        "Is the file that is given away still the model that was trained?",
+        "Is the export still this model?",
     ),
-    Maker(
-        "guard", "g", "luthier guard {run}", "What has it won and lost against its base?", _guard
-    ),
+    Maker("guard", "g", "luthier guard {run}", "What did it win and lose?", _guard),
     Maker("recites", "r", "luthier recites {run}", "Does it recite its training data?", _recites),
-    Maker("drift", "d", "luthier drift {run}", "Where did it change outside your data?", _drift),
+    Maker("drift", "d", "luthier drift {run}", "Did it change outside your data?", _drift),
 )
 
 

@@ -3,6 +3,7 @@ found; or the adapters of two runs that were compared."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from jobs.job import Job
@@ -47,6 +48,13 @@ def check_side_by_side(run: Run, against: Run | None) -> None:
                 "The report has the answers of both. To chat with one of them alone, press a on the"
                 " screen of its run.",
             )
+
+
+def system_prompt_of(runs: Iterable[Run]) -> str:
+    """What a chat with these runs begins with: the system prompt that all their data has, because
+    their models were trained with it; "" if there is none, or not one alone."""
+    prompts = {run.system_prompt for run in runs}
+    return prompts.pop() if len(prompts) == 1 else ""
 
 
 def _living_or_new(directory: Path, base: str, adapters: list[NamedAdapter]) -> Job:

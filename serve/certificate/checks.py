@@ -118,17 +118,17 @@ def _models(evidence: Evidence, reference: Reference, base: Scores) -> list[Chec
         judged.append(_served_merged(in_vllm) if ignored and instead else in_vllm)
         if isinstance(evidence.tuned.scores, Scores) and not (ignored and instead):
             judged += agreement.agreement(
-                "vLLM + adapter", "vLLM with the adapter", tuned, evidence.tuned.scores, unit
+                _ADAPTER_IN_VLLM, "vLLM with the adapter", tuned, evidence.tuned.scores, unit
             )
     elif not evidence.has_merged:
         judged.append(
             Check(
-                "vLLM + adapter",
+                _ADAPTER_IN_VLLM,
                 "amber",
                 f"{evidence.unservable} Until then the tuned model cannot be served.",
             )
         )
-    return [*judged, *_merged(evidence, reference, tuned, unit)]
+    return [*judged, *_with_way_out(_merged(evidence, reference, tuned, unit), judged)]
 
 
 def _served_merged(effect: Check) -> Check:
@@ -136,6 +136,17 @@ def _served_merged(effect: Check) -> Check:
     place."""
     sentence = f"{effect.sentence} Luthier serves the merged model instead."
     return replace(effect, verdict="amber", sentence=sentence)
+
+
+def _with_way_out(merged: list[Check], judged: Sequence[Check]) -> list[Check]:
+    """Where the served adapter agrees with the trained model and the merged model does not, its
+    first fault says what can be served."""
+    adapter = [check for check in judged if check.name.startswith(_ADAPTER_IN_VLLM)]
+    fault = next((check for check in merged if check.verdict != "green"), None)
+    if fault is None or not adapter or any(check.verdict != "green" for check in adapter):
+        return merged
+    sentence = f"{fault.sentence} vLLM with the adapter agrees: serve the adapter instead."
+    return [replace(fault, sentence=sentence) if check is fault else check for check in merged]
 
 
 def _merged(evidence: Evidence, reference: Reference, tuned: Scores, unit: Noise) -> list[Check]:
@@ -151,11 +162,11 @@ def _merged(evidence: Evidence, reference: Reference, tuned: Scores, unit: Noise
             )
         ]
     judged = agreement.agreement(
-        f"{kind}, transformers", f"the {kind} model in transformers", tuned, reference.merged, unit
+        f"{kind}, transformers", f"The {kind} model in transformers", tuned, reference.merged, unit
     )
     if evidence.merged is not None:
         judged += agreement.agreement(
-            f"{kind}, vLLM", f"the {kind} model in vLLM", tuned, evidence.merged.scores, unit
+            f"{kind}, vLLM", f"The {kind} model in vLLM", tuned, evidence.merged.scores, unit
         )
     return judged
 
@@ -230,6 +241,7 @@ def columns(evidence: Evidence) -> list[Column]:
     return table
 
 
+_ADAPTER_IN_VLLM = "vLLM + adapter"
 _FEW_STOPS = 0.5  # answers have room for twice their reference: of a trained model most end before
 _ENOUGH_ANSWERS = 4
 

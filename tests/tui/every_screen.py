@@ -169,7 +169,7 @@ DIALOGS: dict[type[Screen[Any]], Callable[[], Screen[Any]]] = {
     MakingPlanModal: making_plan,
     Palette: lambda: Palette(id="--command-palette"),
     adapter_picker.AdapterPicker: lambda: adapter_picker.AdapterPicker(FOREIGN, choices(), FOREIGN),
-    CertificateModal: lambda: CertificateModal(proofs_of(Run(run()), [])),
+    CertificateModal: lambda: CertificateModal(lambda: proofs_of(Run(run()), [])),
     DriftModal: lambda: DriftModal(
         FOREIGN, [Spill(FOREIGN, FOREIGN, 0.5, [(FOREIGN, -2.0), (FOREIGN, 0.1)])]
     ),

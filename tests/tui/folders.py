@@ -116,6 +116,19 @@ def adapter(job: Job, base: str = "builtin", rank: int = 16) -> None:
     (directory / "adapter_model.safetensors").write_bytes(b"\0" * 64)
 
 
+def samples(job: Job, *systems: str) -> None:
+    """Held-out conversations of a run, each with its system prompt ("" for none)."""
+    lines = []
+    for row, system in enumerate(systems):
+        messages = [{"role": "system", "content": system}] if system else []
+        messages += [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}]
+        source, turns = {"file": "mine.jsonl", "row": row}, [len(messages) - 1]
+        ids = {"input_ids": [1, 2], "labels": [-100, 2]}
+        lines.append(json.dumps({"source": source, "turns": turns, **ids, "messages": messages}))
+    (job.directory / "data").mkdir(exist_ok=True)
+    (job.directory / "data" / "heldout.jsonl").write_text("\n".join(lines) + "\n")
+
+
 def base_model(directory: Path) -> None:
     """A folder that passes for a model: its config, a tokenizer, and weights of which only the
     header is read."""

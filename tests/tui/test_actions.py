@@ -137,7 +137,7 @@ async def test_an_action_of_a_run_is_not_done_by_another_screen(
         await app.perform(next(action for action in ACTIONS if action.id == "run.stop"))
         await pilot.pause()
         assert not app.screen.is_modal  # or the server would be asked about
-        assert any("stop: not possible" in note.message for note in app._notifications)
+        assert any("Stop: not possible" in note.message for note in app._notifications)
 
 
 async def test_help_opens_narrows_and_closes() -> None:

@@ -90,7 +90,7 @@ async def test_quitting_with_jobs_alive_says_so_once(
     async with app.run_test() as pilot:
         await ready(pilot)
         await pilot.press("q")
-    assert capsys.readouterr().err == "5 jobs keep running. `luthier runs` lists them.\n"
+    assert capsys.readouterr().err == "5 jobs keep running. `luthier runs --all` lists them.\n"
     assert app.return_code == 0
 
 

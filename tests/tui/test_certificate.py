@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -122,9 +123,32 @@ async def test_a_certificate_is_read_and_made_anew(
 async def test_where_there_is_none_it_says_what_it_would_be(jobs_by_name: dict[str, Job]) -> None:
     async with LuthierApp("models").run_test(size=(80, 24)) as pilot:
         await open_certificate(pilot)
-        assert "No certificate was made" in screen_text(pilot.app) and "c certify" in screen_text(
-            pilot.app
-        )
+        text = screen_text(pilot.app)
+        assert "identity             not made yet" in text and "c certify" in text
+
+
+async def test_the_page_follows_the_job_that_makes_the_certificate(
+    jobs_by_name: dict[str, Job],
+) -> None:
+    captain = jobs_by_name["captain"]
+    maker = folders.make_job("captain-certificate", 1700, 5, "certify")
+    folders.orders(maker, {"run": str(captain.directory)})
+    app = LuthierApp("models")
+    with ExitStack() as job_is_alive:
+        job_is_alive.enter_context(held(maker))
+        async with app.run_test(size=(80, 24)) as pilot:
+            await open_certificate(pilot)
+            text = screen_text(app)
+            assert "identity             being made" in text and "Runs shows how far" in text
+            assert "c certify" not in text
+            certified(captain)
+            app.read_jobs()
+            await until(pilot, lambda: "A job is making it again" in screen_text(app))
+            certified(captain, "red")
+            job_is_alive.close()
+            app.read_jobs()
+            await until(pilot, lambda: "c certify again" in screen_text(app))
+            assert "trained ≠ served" in screen_text(app)
 
 
 async def test_an_outdated_one_names_what_changed(jobs_by_name: dict[str, Job]) -> None:
@@ -187,6 +211,19 @@ def test_command_line_and_its_status(
         {"name", "figure", "threshold", "sentence", "verdict"} <= check.keys()
         for check in told["checks"]
     )
+
+
+def test_command_line_says_that_a_later_merge_is_not_covered(
+    jobs_by_name: dict[str, Job],
+) -> None:
+    captain = jobs_by_name["captain"]
+    certified(captain)
+    merged = RunFolder(captain.directory).merged
+    merged.mkdir()
+    (merged / "config.json").write_text("{}")
+    code, text = run("captain", "--show")
+    assert code == 0 and text.startswith("! outdated")
+    assert "The merged model is newer than the certificate" in " ".join(text.split())
 
 
 @pytest.mark.parametrize(("verdict", "status"), [("green", 0), ("red", 1)])

@@ -110,4 +110,4 @@ async def test_a_key_that_does_nothing_says_why() -> None:
         await ready(pilot)
         await pilot.press("l", "l")
         (note,) = app._notifications
-        assert note.message == "load needs a server that answers."
+        assert note.message == "Load needs a server that answers."

@@ -136,6 +136,34 @@ async def test_a_path_counts_before_the_list_and_a_wrong_one_is_named(near: Path
         assert app.screen is home
 
 
+@pytest.mark.parametrize("written", ["./pir", "NEAR/pir", "~/near/pir"])
+async def test_the_beginning_of_a_path_finds_the_file_in_the_list(
+    written: str, near: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(near.parent))
+    app = LuthierApp("home")
+    async with app.run_test(size=(80, 24)) as pilot:
+        home = await opened(pilot)
+        home.query_one("#home-path", Input).value = written.replace("NEAR", str(near))
+        await until(pilot, lambda: home.choices.option_count == 4)
+        assert home.choices.highlighted_id == str(near / "pirates.jsonl")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, NewRunScreen))
+
+
+async def test_tab_completes_the_path_as_in_a_shell(near: Path) -> None:
+    app = LuthierApp("home")
+    async with app.run_test(size=(80, 24)) as pilot:
+        home = await opened(pilot)
+        await pilot.press(*"./ra")
+        await until(pilot, lambda: "./raw/" in screen_text(app))
+        await pilot.press("tab")
+        assert home.typed == "./raw/"
+        await pilot.press("tab", "s")  # nothing is offered: the field keeps the focus
+        await until(pilot, lambda: "./raw/support.csv" in screen_text(app))
+        assert home.typed == "./raw/s"
+
+
 async def test_the_demo_runs_as_a_job_and_is_certified(started: list[Recipe]) -> None:
     app = LuthierApp("home")
     async with app.run_test(size=(80, 24)) as pilot:

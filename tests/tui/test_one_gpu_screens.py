@@ -240,6 +240,32 @@ async def test_one_key_leads_from_a_run_to_its_chat(
         assert app.focused is screen.prompt
 
 
+async def test_the_chat_has_the_system_prompt_of_the_data_until_somebody_writes_another(
+    jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = Served(jobs_by_name, monkeypatch)
+    served.ready = True
+    folders.samples(jobs_by_name["captain"], "Be a captain.")
+    folders.samples(jobs_by_name["first-try"], "Be first.")
+    app = LuthierApp()
+    async with app.run_test(size=(120, 35)) as pilot:
+        await ready(pilot)
+        await app.journey.chat_with(jobs_by_name["captain"])
+        screen = app.screen
+        assert isinstance(screen, ChatScreen)
+        await until(pilot, lambda: screen.session.settings.system == "Be a captain.")
+        assert any("system prompt of the data" in note.message for note in app._notifications)
+        await app.journey.chat_with(jobs_by_name["first-try"])
+        await until(pilot, lambda: screen.session.settings.system == "Be first.")
+        screen.use_settings(replace(screen.session.settings, system="Be brief."))
+        served.ready = False
+        await app.journey.chat_with(jobs_by_name["captain"])
+        await until(pilot, lambda: screen.run_server.job is not None)
+        served.ready = True
+        await until(pilot, lambda: screen.run_server.job is None)
+        assert screen.session.settings.system == "Be brief."
+
+
 async def test_two_runs_that_were_compared_speak_side_by_side(
     jobs_by_name: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -329,7 +355,7 @@ async def test_while_its_server_starts_the_chat_says_how_far_it_is(
             app.open_run(jobs_by_name["captain"])
             await pilot.press("a")
             await until(pilot, lambda: "The chat opens by itself" in screen_text(app))
-            assert "loading the weights, 19 s since it began" in screen_text(app)
+            assert "loading the weights, 19 s so far" in screen_text(app)
             served.error, served.ready = (
                 LuthierError("vLLM ended", "no room", "Stop something."),
                 True,

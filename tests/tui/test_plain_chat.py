@@ -95,6 +95,15 @@ def test_settings_models_votes_and_a_file(server: FakeServer, home: Path) -> Non
     assert "The file name has no known ending" in printed
 
 
+def test_it_asks_with_the_system_prompt_of_the_data(
+    server: FakeServer, jobs_by_name: dict[str, Job], home: Path
+) -> None:
+    folders.samples(jobs_by_name["captain"], "Be a captain.")
+    printed = chat(home, "Hello", models=("base", "captain"))
+    assert "System prompt of the data: Be a captain." in printed
+    assert kept().turns[0].settings.system == "Be a captain."
+
+
 def test_models_come_and_go(server: FakeServer, home: Path) -> None:
     models = ["/remove-pane", "1", "/remove-pane", "/add-pane", "nobody", "captain"]
     printed = chat(home, *models, "/model", "2", "base", "Hello")

@@ -26,6 +26,7 @@ from tui.runs.overlay_modal import OverlayModal
 from tui.runs.run_screen import RunScreen
 from tui.runs.samples_panel import SamplesPanel
 from tui.runs.timeline import Timeline
+from tui.shared.certificate_modal import CertificateModal
 from tui.shared.error_modal import ErrorModal
 from tui.shared.log_view import LogView
 from tui.shared.row_table import RowTable
@@ -203,9 +204,13 @@ async def test_a_run_that_ended_names_what_is_next_and_ends_its_chart(
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         screen = await open_run(pilot, app, jobs_by_name["captain"])
-        next_line = "next   a chat   t certificate none yet   v serve   x export"
+        next_line = "next   a chat   t certificate none yet   v serve"
         await until(pilot, lambda: text_of(app, "#run-error") == next_line)
-        assert visible(screen.query_one("#run-error"))
+        line = screen.query_one("#run-error")
+        assert visible(line)
+        await pilot.click(line, offset=(next_line.index("certificate"), 0))
+        await until(pilot, lambda: isinstance(app.screen, CertificateModal))
+        await pilot.press("escape")
         app.pop_screen()
         screen = await open_run(pilot, app, jobs_by_name["first-try"])
         await until(pilot, lambda: "1 d" in app.screen.query_one(Figures).text)

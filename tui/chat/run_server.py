@@ -4,6 +4,7 @@ both sides are chosen, the base or another run's model on the left."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from textual.content import Content
@@ -18,7 +19,7 @@ from tui.chat.view import ChatView
 from tui.key_bindings import key_of, with_keys
 from tui.shared.steady_text import SteadyText
 from workshop import number_format
-from workshop.chat.server import ChatServer, server_of_job
+from workshop.chat.server import ChatServer, server_of_job, with_context_length
 from workshop.chat.session import ChatSession
 from workshop.job_list import JobRow, newest_server
 
@@ -52,6 +53,8 @@ class RunServer:
         """A server that is starting, whoever began it."""
         self.newest_run: JobRow | None = None
         """The newest run that has left something to talk to."""
+        self._system_of_data = ""
+        """The system prompt that a run's data has given the chat."""
         self.status_text = SteadyText(id="no-server")
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
@@ -86,7 +89,7 @@ class RunServer:
     def _wait(self, jobs: _Runs) -> Callable[[], None]:
         """In a thread: wait for the server, and have it load the runs' adapters. Gives back what is
         to be done then."""
-        from workshop.chat_with_run import have_it_serve, server_job
+        from workshop.chat_with_run import have_it_serve, server_job, system_prompt_of
         from workshop.servers import once_ready
 
         runs = [Run(job) for job in jobs]
@@ -96,10 +99,11 @@ class RunServer:
             server = once_ready(job)
             # an adapter that it has loaded may have the name of the next one
             names = [have_it_serve(server.refreshed(), run) for run in runs]
-            speakers_and_server = _speakers(server.job.id, names)
+            speakers, seen = _speakers(server.job.id, names)
+            seen = with_context_length(seen, self._session.reachable)
         except LuthierError as error:
             return partial(self._failed, jobs, error)
-        return partial(self._served, jobs, *speakers_and_server)
+        return partial(self._served, jobs, system_prompt_of(runs), speakers, seen)
 
     def _server_chosen(self, runs: _Runs, job: Job) -> None:
         """It may still be starting."""
@@ -114,9 +118,10 @@ class RunServer:
             self._view.show_offered()
             self._view.show_failure(error)
 
-    def _served(self, runs: _Runs, tuned: list[Speaker], server: ChatServer) -> None:
+    def _served(self, runs: _Runs, system: str, tuned: list[Speaker], server: ChatServer) -> None:
         """Both models of two runs; else base and tuned model (or the one model that there is). In a
-        new chat if others have talked in this one."""
+        new chat if others have talked in this one, which begins with the system prompt of their
+        data."""
         if runs != self._expected:
             return
         self._expected, self.job = (), None
@@ -126,9 +131,19 @@ class RunServer:
         session = self._session
         if not session.empty and [pane.speaker for pane in session.panes] != speakers:
             session.clear()
+        self._begin_with(system)
         for position, speaker in enumerate(speakers):
             self._speakers.put(position, speaker, server)
         self._view.prompt.focus()
+
+    def _begin_with(self, system: str) -> None:
+        """One that the user has written stays; one of another run's data does not."""
+        session = self._session
+        if session.empty and session.settings.system in ("", self._system_of_data):
+            self._system_of_data = system
+            session.use_settings(replace(session.settings, system=system))
+            if system:
+                self._view.notify("The chat has the system prompt of the data. ^o changes it.")
 
     def show_status(self) -> None:
         self.status_text.update(self._status())
@@ -144,7 +159,7 @@ class RunServer:
         match job.state():
             case Starting(since=since, phase=phase):
                 passed = number_format.duration(number_format.now() - since)
-                now = f"{phase}, {passed} since it began"
+                now = f"{phase}, {passed} so far"
             case Queued(waits_for=waits_for):
                 now = f"waits for {waits_for or 'its turn'}"
             case _:

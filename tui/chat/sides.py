@@ -187,7 +187,10 @@ def _certificates(
         warnings = [warning(speaker.model, reachable.standing(speaker)) for speaker in speakers]
         return Content("\n").join(text for text in warnings if text)
     standing = reachable.standing(conversation.speaker)
-    return warning(session.name(conversation), standing) or badge(standing)
+    if standing.verdict is None:
+        return Content("")
+    name = session.name(conversation)
+    return warning(name, standing) or Content.assemble("certificate ", badge(standing))
 
 
 def _before(session: ChatSession, conversation: Conversation, reachable: Reachable) -> Content:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from serve.chats.turns import Speaker
 from tui.chat.view import ChatView
 from workshop.chat import models
 from workshop.chat.models import Offer
-from workshop.chat.server import ChatServer, Reachable, reachable, server_of_job
+from workshop.chat.server import (
+    ChatServer,
+    Reachable,
+    reachable,
+    server_of_job,
+    with_context_length,
+)
 from workshop.chat.session import MOST_PANES, ChatSession
 
 
@@ -102,7 +109,10 @@ class Speakers:
         self._view.notify(f"The server loads {offer.speaker.model}.", timeout=3)
 
         def load() -> tuple[Speaker, ChatServer | None]:
-            return models.load(offer, server), self._find_server()
+            speaker, found = models.load(offer, server), self._find_server()
+            if found is not None:
+                found = with_context_length(found, self._session.reachable)
+            return speaker, found
 
         self._view.in_thread(load, lambda loaded: self.put(position, *loaded), group="load")
 
@@ -113,7 +123,7 @@ class Speakers:
         if server is not None and not speaker.where:
             served = [other for other in server.speakers if other.model == speaker.model]
             speaker = served[0] if served else speaker
-            session.reachable = reachable(server, session.reachable)
+            session.reachable = replace(session.reachable, server=server)
         if position < len(session.panes):
             session.choose(session.panes[position], speaker)
         elif len(session.panes) < MOST_PANES:

@@ -15,7 +15,7 @@ from jobs.luthier_error import LuthierError
 from models import certificate, chapters
 from models.certificate import Certificate
 from models.runs import Run
-from models.standing import Standing, standing
+from models.standing import Standing, of_certificate, standing
 from tui.commands import shipped as shipped_chapter
 from tui.commands.chapters import show as show_chapter
 from tui.commands.chapters import to_json
@@ -107,7 +107,7 @@ def certify(
         )
     else:
         if written is not None:
-            _print(written, touched)
+            _print(written, of_certificate(job.directory), touched)
         for number, chapter in enumerate(further):
             if number or written is not None:
                 out.print("")
@@ -160,14 +160,12 @@ def _make(run: Run) -> None:
     follow_to_end(job, f"Certifying {run.name}")
 
 
-def _print(written: Certificate, touched: list[str]) -> None:
-    glyph, _, word = sign(Standing(written.verdict))
+def _print(written: Certificate, now: Standing, touched: list[str]) -> None:
+    """`now` is what the certificate is worth today, as the app's lists say it."""
+    glyph, _, word = sign(now)
     sample = written.sample
-    out.print(
-        Text.assemble(
-            (f"{glyph} {word}", f"bold {COLOURS[written.verdict]}"), "  ", (written.run, "bold")
-        )
-    )
+    colour = COLOURS[now.verdict or written.verdict]
+    out.print(Text.assemble((f"{glyph} {word}", f"bold {colour}"), "  ", (written.run, "bold")))
     turns, tokens = counted(sample["turns"], "turn"), f"{sample['tokens']:,}"
     extent = f"{turns}, {tokens} tokens of {sample['file']}"
     out.print(
@@ -178,13 +176,12 @@ def _print(written: Certificate, touched: list[str]) -> None:
     out.print(_models(written))
     out.print("")
     out.print(figure_table(written.checks))
-    if touched:
+    if now.outdated:
         files = ", ".join(touched[:4])
         out.print(
             styled(
-                "\n[yellow]! outdated:[/] $files changed since. `luthier certify $run` makes a new"
-                " one.",
-                files=files,
+                "\n[yellow]! outdated:[/] $why `luthier certify $run` makes a new one.",
+                why=f"{files} changed since." if touched else now.reason,
                 run=written.run,
             )
         )

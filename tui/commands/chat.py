@@ -7,15 +7,17 @@ import sys
 import click
 
 from jobs.home import jobs_directory
+from jobs.job import Job
 from jobs.luthier_error import LuthierError
 from jobs.near import did_you_mean
+from models.runs import Run
 from serve.chats.journal import Journal
 from serve.chats.store import Chat, Record
 from serve.chats.turns import ChatSettings, Conversation
 from serve.client import Sampling, stream_chat
 from serve.servers import Server, current_server
 from tui.commands.certify import say_if_red
-from tui.commands.output import examples, json_option, talk
+from tui.commands.output import examples, json_option, say_aside, talk
 from tui.commands.plain_chat import (
     MAX_TOKENS,
     TEMPERATURE,
@@ -27,6 +29,7 @@ from tui.commands.plain_chat import (
 from tui.completion.name_parameter import Name
 from workshop.chat.server import Reachable, as_seen, speaker_of
 from workshop.chat.session import ChatSession
+from workshop.chat_with_run import system_prompt_of
 
 
 @click.command(
@@ -38,7 +41,10 @@ from workshop.chat.session import ChatSession
 )
 @click.argument("models", nargs=-1, metavar="[MODEL]...", type=Name("served model"))
 @click.option("--prompt", "-p", help="Ask this one question. Without it, start a conversation.")
-@click.option("--system", default="", help="System prompt for all models.")
+@click.option(
+    "--system",
+    help="System prompt for all models (default: the one that all data of the asked runs has).",
+)
 @click.option("--temperature", type=TEMPERATURE, default=0.7, show_default=True)
 @click.option("--top-p", type=TOP_P, default=0.95, show_default=True)
 @click.option("--max-tokens", type=MAX_TOKENS, default=256, show_default=True)
@@ -47,7 +53,7 @@ from workshop.chat.session import ChatSession
 def chat(
     models: tuple[str, ...],
     prompt: str | None,
-    system: str,
+    system: str | None,
     temperature: float,
     top_p: float,
     max_tokens: int,
@@ -78,7 +84,8 @@ def chat(
     session.reachable = Reachable(as_seen(server))
     speakers = {model.id: speaker_of(model) for model in server.models}
     settings = ChatSettings(
-        system, Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
+        _of_data(server, names) if system is None else system,
+        Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed),
     )
     session.chat = Chat(panes=[Conversation(speakers[name]) for name in names], settings=settings)
     plain_chat = PlainChat(session, as_json=as_json)
@@ -90,6 +97,16 @@ def chat(
                 plain_chat.ask(session.send(question))
     finally:
         journal.close()
+
+
+def _of_data(server: Server, names: list[str]) -> str:
+    """The system prompt that the tuned models were trained with."""
+    asked = [model for model in server.models if model.id in names and model.run is not None]
+    system = system_prompt_of(Run(Job(jobs_directory() / str(model.run))) for model in asked)
+    if system:
+        first_line = system.strip().splitlines()[0]
+        say_aside(f'System prompt of the data: {first_line} (--system "" asks without it)')
+    return system
 
 
 def _names(server: Server, model_names: tuple[str, ...]) -> list[str]:

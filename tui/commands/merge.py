@@ -137,7 +137,7 @@ def merge(
         }
         print_json({"id": merging.id, "path": settings.out, **fields})
         return
-    _show(written)
+    _show(written, Path(settings.out))
     if written.into == "base" and ModelFolder(Path(settings.adapter)).card.base_bits == 4:
         say_aside(
             "It was trained with 4-bit values of the base: --into closer --force measures which"
@@ -146,7 +146,12 @@ def merge(
     write(settings.out)
 
 
-def _show(written: receipt.Receipt) -> None:
+def _stop_tokens(written: receipt.Receipt, folder: Path) -> str:
+    texts = {token_id: text for text, token_id in ModelFolder(folder).token_ids.items()}
+    return ", ".join(texts.get(id_, str(id_)) for id_ in written.stop_token_ids) or "nothing known"
+
+
+def _show(written: receipt.Receipt, folder: Path) -> None:
     table = plain_table("", "")
     ways: dict[str, int] = {}
     for record in written.tensors:
@@ -155,10 +160,7 @@ def _show(written: receipt.Receipt) -> None:
         _dim("tensors"), ", ".join(f"{count} {way}" for way, count in sorted(ways.items()))
     )
     table.add_row(_dim("largest change"), f"{written.largest_change:.4g}")
-    table.add_row(
-        _dim("answers end with"),
-        ", ".join(str(token) for token in written.stop_token_ids) or "nothing known",
-    )
+    table.add_row(_dim("answers end with"), _stop_tokens(written, folder))
     if written.measured is not None:
         distances = ", ".join(
             f"{name} {distance['kl']:.4f}" for name, distance in written.measured["merges"].items()

@@ -374,7 +374,7 @@ def _cells(entry: Entry) -> list[str]:
         return [entry.kind, entry.title, *[""] * 5, state, entry.run, ""]
     return [
         entry.kind,
-        entry.title if entry.kind in ("tuned", "full") else entry.name,
+        entry.name if entry.kind == "base" else entry.title,
         entry.base,
         f"{count(entry.parameters)}{f' r{entry.rank}' if entry.rank else ''}",
         size(entry.bytes),

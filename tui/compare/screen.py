@@ -48,7 +48,7 @@ _NOTHING = (
     "Nothing has been compared yet.\n\n"
     "{compare.new} asks the base and tuned models every prompt of a file,\n"
     "and shows their answers side by side with figures.\n\n"
-    "{app.chat} compares by talking"
+    "{app.chat} opens a chat with both"
 )
 
 

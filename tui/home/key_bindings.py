@@ -13,6 +13,13 @@ HOME: list[Action] = [
         footer=True,
         priority=True,
     ),
+    Action(
+        "home.complete",
+        "complete",
+        "Complete the path, as in a shell.",
+        "tab",
+        priority=True,
+    ),
     Action("home.down", "down", "The next line.", "down", call="move(1)"),
     Action("home.up", "up", "The line before.", "up", call="move(-1)"),
     Action("home.page_down", "page down", "Ten lines on.", "pagedown", call="move(10)"),

@@ -134,6 +134,12 @@ class HomeScreen(LuthierScreen):
     def action_move(self, step: int) -> None:
         self.choices.move(step)
 
+    def action_complete(self) -> None:
+        """As in a shell. Nothing else on this screen takes the focus."""
+        box = self.query_one("#home-path", Input)
+        box.action_end()
+        box.action_cursor_right()  # at the end of the text it takes what is offered
+
     async def action_choose(self) -> None:
         """What is typed, if it is a path; else what is highlighted."""
         text = self.typed

@@ -12,6 +12,7 @@ from textual.fuzzy import Matcher
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from jobs.files import expanded
 from tui.shared.glyphs import glyphs
 
 if TYPE_CHECKING:
@@ -105,10 +106,15 @@ class StartList(OptionList):
         cannot be trained on as it is."""
         files = self._files or []
         if self._text:
-            matcher = Matcher(self._text)
+            matcher = Matcher(self._sought())
             scores = {path: matcher.match(self._relative(path)) for path in files}
             files = sorted((path for path in files if scores[path]), key=lambda path: -scores[path])
         return sorted(files, key=self._has_problem)
+
+    def _sought(self) -> str:
+        """What is typed, as the list writes its paths: "./mine" is "mine" there."""
+        path = expanded(self._text)
+        return str(path.relative_to(self._folder) if path.is_relative_to(self._folder) else path)
 
     def _has_problem(self, path: Path) -> bool:
         look = self._looks.get(path)
@@ -121,7 +127,7 @@ class StartList(OptionList):
         if self._files is None:
             text = "Looking for data files."
         elif self._text and self._files:
-            text = f"No file below {self._folder.name or '/'} matches. A path works too."
+            text = "No data file in or below this folder matches. A path works too."
         else:
             text = f"No data file in or below {self._folder}. Give a path."
         return Content.styled(text, "$foreground-muted")

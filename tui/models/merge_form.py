@@ -66,9 +66,7 @@ class MergeModal(ModelForm):
         models = Content.assemble((entry.title, "bold"), f" into {entry.base}")
         yield Label(models, classes="form-text")
         if entry.run:
-            yield Field(
-                "name", "name", placeholder=f"none: it stays with its run, as {entry.title}/merged"
-            )
+            yield Field("name", "name", placeholder="none: it stays in the folder of its run")
         else:
             yield Field("name", "name", value=f"{entry.title}-merged")
         yield self._choice(

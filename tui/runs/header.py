@@ -17,7 +17,7 @@ from workshop import number_format
 from workshop.runs.pace import is_late, is_stalled
 from workshop.runs.record import RunRecord
 
-_NEXT = ("chat", "certificate", "serve", "export")
+_NEXT = ("chat", "certificate", "serve")
 _MUTED = "$foreground-muted"
 
 
@@ -106,14 +106,16 @@ def trouble(state: State) -> Content:
 def next_steps(
     possible: Mapping[str, bool], standing: Standing, *, is_being_certified: bool
 ) -> Content:
-    """What a finished run is for, by its keys; the certificate with its verdict."""
+    """What a finished run is for, by its keys; the certificate with its verdict. A click does it
+    too."""
     steps = [
-        Content.assemble((action.key_names[0], "$primary"), f" {action.title}")
-        + (
+        Content.assemble(
+            (action.key_names[0], "$primary"),
+            f" {action.title}",
             _verdict(standing, is_being_certified=is_being_certified)
             if name == "certificate"
-            else Content("")
-        )
+            else "",
+        ).stylize(f"@click=screen.{action.action}")
         for name in _NEXT
         for action in key_bindings.actions_of("run")
         if action.id == f"run.{name}" and possible[name]

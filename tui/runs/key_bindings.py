@@ -283,7 +283,7 @@ RUN: list[Action] = [
         "Draw up to three other runs over this one, and show what differs.",
         "o",
     ),
-    Action("run.export", "export", "Write the charts to a CSV, SVG or PNG file.", "x"),
+    Action("run.export", "export charts", "Write the charts to a CSV, SVG or PNG file.", "x"),
     Action("run.copy", "copy path", "Copy the path of the run's folder.", "c"),
 ]
 

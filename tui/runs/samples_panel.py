@@ -21,7 +21,7 @@ _NEXT: dict[Against, Against] = {"": "reference", "reference": "before", "before
 
 
 _KEYS = (
-    (("samples.earlier", "samples.later"), "walk"),
+    (("samples.earlier", "samples.later"), "step"),
     (("samples.prompt",), "prompt"),
     (("samples.compare",), "differences"),
 )

@@ -115,8 +115,8 @@ class LivePanel(SteadyText):
             Content.assemble(
                 ("cache    ", "$foreground-muted"), _bar(0.0 if live is None else live.cache)
             ),
-            _delay("first", self._first_token, fresh),
-            _delay("each", self._between_tokens, fresh),
+            _delay("TTFT", self._first_token, fresh),
+            _delay("a token", self._between_tokens, fresh),
         ]
         answering = ", ".join(live.adapters) if live is not None else ""
         lines.append(

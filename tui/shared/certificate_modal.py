@@ -3,6 +3,7 @@ with its checks behind enter."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -66,17 +67,18 @@ class CertificateModal(Dialog[NextStep]):
         *(Binding(maker.key, f"finish('{maker.kind}')", priority=True) for maker in MAKERS),
     ]
 
-    def __init__(self, proofs: Proofs) -> None:
+    def __init__(self, read: Callable[[], Proofs]) -> None:
+        """`read` reads files: make the dialog in a thread."""
         super().__init__()
-        self.proofs = proofs
+        self._read = read
+        self.proofs = read()
         self._opened = ""
         """The line whose checks are shown; "" while all lines are."""
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog -certificate") as dialog:
-            dialog.set_class(self.proofs.standing.verdict == "red", "-error")
+        with Vertical(classes="dialog -certificate"):
             with Vertical(id="chapters"):
-                yield Static(claim(self.proofs), id="claim")
+                yield Static(id="claim")
                 yield RowTable(COLUMNS, "proofs")
                 yield HangingText(id="in-full")
             with VerticalScroll(id="checks"):
@@ -85,11 +87,31 @@ class CertificateModal(Dialog[NextStep]):
 
     def on_mount(self) -> None:
         self.query_one("#checks").display = False
+        self._show_lines()
+        self.query_one(RowTable).options.focus()
+        self._show()
+        self.watch(self.app, "rows", self._jobs_read, init=False)
+
+    def _jobs_read(self) -> None:
+        if self.proofs.being_made:
+            self._read_again()
+
+    @work(thread=True, exclusive=True, exit_on_error=False)
+    def _read_again(self) -> None:
+        self.app.call_from_thread(self._take, self._read())
+
+    def _take(self, proofs: Proofs) -> None:
+        if proofs != self.proofs and self.is_attached:
+            self.proofs = proofs
+            self._show_lines()
+            self._show()
+
+    def _show_lines(self) -> None:
+        self.query_one(".dialog").set_class(self.proofs.standing.verdict == "red", "-error")
+        self.query_one("#claim", Static).update(claim(self.proofs))
         lines, table = rows(self.proofs), self.query_one(RowTable)
         table.styles.height = len(lines) + _TITLES
         table.show(lines)
-        table.options.focus()
-        self._show()
 
     def on_resize(self, event: Resize) -> None:
         self._show()

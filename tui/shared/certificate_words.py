@@ -51,7 +51,7 @@ class Proofs:
     """Of the certificate and the chapters together."""
     chapters: Sequence[Chapter] = ()
     being_made: frozenset[str] = frozenset()
-    """What jobs are at."""
+    """What jobs are making now."""
     damage: str = ""
     """What cannot be read of it."""
     of_certificate: Standing = field(default=NO_CERTIFICATE)
@@ -104,6 +104,8 @@ def row_id(chapter: Chapter) -> str:
 
 def _identity(proofs: Proofs) -> Row:
     written = proofs.certificate
+    if written is None and IDENTITY in proofs.being_made:
+        return _row(IDENTITY, None, "identity", "", Content("being made"), Content(""))
     if written is None:
         return _row(IDENTITY, None, "identity", "", Content("not made yet"), _key("c"))
     agree = "Trained and served agree."
@@ -170,9 +172,9 @@ def more(proofs: Proofs, line_id: str) -> Content:
     if line_id == IDENTITY:
         if proofs.certificate is None:
             return _invitation(proofs, "c", NOT_MADE, "identity", "luthier certify {run}")
-        return _sentences(proofs.of_certificate, proofs.certificate.faults) or Content(
-            "Token ids, probabilities, stop tokens and bytes agree."
-        )
+        agree = Content("Token ids, probabilities, stop tokens and bytes agree.")
+        text = _sentences(proofs.of_certificate, proofs.certificate.faults) or agree
+        return _and_being_made(text, IDENTITY, proofs)
     chapter = next((chapter for chapter in proofs.chapters if row_id(chapter) == line_id), None)
     if chapter is None:
         maker = maker_of(line_id)  # type: ignore[arg-type]
@@ -184,12 +186,19 @@ def more(proofs: Proofs, line_id: str) -> Content:
             maker.command,
         )
     standing = of_chapter(chapter)
-    return _sentences(standing, faults([chapter])) or Content(chapter.summary)
+    text = _sentences(standing, faults([chapter])) or Content(chapter.summary)
+    return _and_being_made(text, chapter.kind, proofs)
+
+
+def _and_being_made(text: Content, kind: str, proofs: Proofs) -> Content:
+    if kind not in proofs.being_made:
+        return text
+    return Content.assemble((_BEING_MADE_AGAIN, _MUTED), "\n", text)
 
 
 def _invitation(proofs: Proofs, key: str, text: str, kind: str, command: str) -> Content:
     if kind in proofs.being_made:
-        return Content.assemble(text, "\n", ("A job is at it; Runs shows how far it is.", _MUTED))
+        return Content.assemble(text, "\n", (_BEING_MADE, _MUTED))
     in_terminal = f"`{command.replace('{run}', proofs.name)}`"
     how = f"{key} or {in_terminal} measures it, in a job of its own."
     return Content.assemble(text, "\n", (how, _MUTED))
@@ -205,10 +214,11 @@ def _sentences(standing: Standing, checks: Iterable[Check]) -> Content:
 
 
 NOT_MADE = (
-    "No certificate was made of this model yet. It proves that the trained, the merged and the"
-    " served model are the same: the same token ids, probabilities, stop tokens and bytes. It takes"
-    " a minute or two."
+    "The certificate proves that the trained, the merged and the served model are the same: the"
+    " same token ids, probabilities, stop tokens and bytes. It takes a minute or two."
 )
+_BEING_MADE = "A job is making it now; Runs shows how far it is."
+_BEING_MADE_AGAIN = "A job is making it again; Runs shows how far it is."
 QUESTIONS: dict[ChapterKind, str] = {
     "shipped": "Whether an export, a GGUF file say, or a running server still is the model that was"
     " trained: measured beside the noise that the same format makes of the base.",

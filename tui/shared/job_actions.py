@@ -199,7 +199,7 @@ def show_certificate(screen: LuthierScreen, run: Job) -> None:
     def read() -> CertificateModal:
         from tui.shared.certificate_modal import CertificateModal
 
-        return CertificateModal(proofs_of(Run(run), screen.app.rows or []))
+        return CertificateModal(lambda: proofs_of(Run(run), screen.app.rows or []))
 
     screen.in_thread(read, lambda dialog: screen.app.push_screen(dialog, answered))
 

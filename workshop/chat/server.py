@@ -128,21 +128,26 @@ def as_seen(server: Server) -> ChatServer:
 
 
 def reachable(server: ChatServer | None, before: Reachable) -> Reachable:
-    """What can be asked, with the context length that a server tells where its plan left it open
-    (asked once)."""
+    """What can be asked. For a thread, as `with_context_length`."""
     problem = ""
     hosted: tuple[HostedEndpoint, ...] = ()
     try:
         hosted = tuple(hosted_endpoints())
     except LuthierError as error:
         problem = f"{error.title}: {error.message}"
-    if server is not None and server.context_length is None and server.job_id:
-        if before.server is not None and before.server.job_id == server.job_id:
-            length = before.server.context_length
-        else:
-            length = _asked_length(server)
-        server = replace(server, context_length=length)
+    if server is not None:
+        server = with_context_length(server, before)
     return Reachable(server, hosted, problem)
+
+
+def with_context_length(server: ChatServer, before: Reachable) -> ChatServer:
+    """With the context length that the server reports where its plan left it open. The server is
+    asked once, so this is for a thread."""
+    if server.context_length is not None or not server.job_id:
+        return server
+    if before.server is not None and before.server.job_id == server.job_id:
+        return replace(server, context_length=before.server.context_length)
+    return replace(server, context_length=_asked_length(server))
 
 
 def _asked_length(server: ChatServer) -> int | None:

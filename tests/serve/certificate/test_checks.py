@@ -224,6 +224,17 @@ def test_merged_model_of_the_base_alone() -> None:
     }
 
 
+def test_a_merged_model_that_differs_points_to_the_adapter_only_where_that_agrees() -> None:
+    way_out = "vLLM with the adapter agrees: serve the adapter instead."
+    broken = evidence()
+    broken.reference = reference(merged=near(BASE))
+    broken.merged = Served(scores=near(BASE), answers=ENDED)
+    faults = [check.sentence for check in not_green(broken).values()]
+    assert faults[0].endswith(way_out) and way_out not in " ".join(faults[1:])
+    broken.tuned = Served(scores=near(BASE), answers=ENDED)
+    assert way_out not in " ".join(check.sentence for check in not_green(broken).values())
+
+
 def test_merged_shard_that_cannot_be_read() -> None:
     broken = evidence()
     broken.merged_changes = [

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual._callback import invoke
 from textual.binding import BindingType
 from textual.dom import DOMNode
+from textual.events import Event, Key, Paste
 from textual.message import Message
 from textual.reactive import reactive
 from textual.screen import Screen
@@ -23,6 +24,7 @@ from tui.screens import BASE_SCREENS
 from tui.shared.action import Action, use_keys
 from tui.shared.clean_app import CleanApp
 from tui.shared.glyphs import use_ascii
+from tui.shared.key_order import KeyHandled, KeyOrder
 from tui.shared.messages import JobsRead
 from tui.shared.notices import Notices
 
@@ -87,6 +89,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         self._chat_with = chat_with
         self.notices = Notices(self)
         self.journey = Journey(self)
+        self._keys = KeyOrder(self, super().on_event)
         self.damaged: list[DamagedJob] = []
         self.machine: Machine | None = None
         self._meter: Meter | None = None
@@ -179,6 +182,17 @@ class LuthierApp(CleanApp, inherit_bindings=False):
 
     def on_unmount(self) -> None:
         self.notices.end()
+
+    # Keys
+
+    async def on_event(self, event: Event) -> None:
+        if isinstance(event, Key | Paste) and not event.is_forwarded:
+            await self._keys.take(event)
+        else:
+            await super().on_event(event)
+
+    async def on_key_handled(self, message: KeyHandled) -> None:
+        await self._keys.arrived(message)
 
     # Failures
 

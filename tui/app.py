@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar
 
@@ -89,7 +90,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         self._chat_with = chat_with
         self.notices = Notices(self)
         self.journey = Journey(self)
-        self._keys = KeyOrder(self, super().on_event)
+        self._keys = KeyOrder(self, partial(CleanApp.on_event, self))
         self.damaged: list[DamagedJob] = []
         self.machine: Machine | None = None
         self._meter: Meter | None = None
@@ -189,7 +190,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         if isinstance(event, Key | Paste) and not event.is_forwarded:
             await self._keys.take(event)
         else:
-            await super().on_event(event)
+            await CleanApp.on_event(self, event)  # Textual calls this one alone
 
     async def on_key_handled(self, message: KeyHandled) -> None:
         await self._keys.arrived(message)

@@ -53,13 +53,13 @@ MAKERS: tuple[Maker, ...] = (
         "shipped",
         "s",
         "luthier certify {run} --shipped FILE",
-        "Is the file that is given away still the model that was trained?",
+        "Is the exported file the trained model?",
     ),
     Maker(
         "guard", "g", "luthier guard {run}", "What has it won and lost against its base?", _guard
     ),
     Maker("recites", "r", "luthier recites {run}", "Does it recite its training data?", _recites),
-    Maker("drift", "d", "luthier drift {run}", "Where did it change outside your data?", _drift),
+    Maker("drift", "d", "luthier drift {run}", "Did it change beyond your data?", _drift),
 )
 
 

@@ -37,9 +37,7 @@ class KeyHandled(Message):
 class KeyOrder:
     """One for the app. `handle` is what Textual does with a key."""
 
-    def __init__(
-        self, app: App[None], handle: Callable[[Key | Paste], Awaitable[None]]
-    ) -> None:
+    def __init__(self, app: App[None], handle: Callable[[Key | Paste], Awaitable[None]]) -> None:
         self._app, self._handle = app, handle
         self._under_way: KeyHandled | None = None
         self._waiting: deque[Key | Paste] = deque()

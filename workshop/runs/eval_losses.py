@@ -15,6 +15,8 @@ from workshop.runs.pace import seconds_of_each
 _BITE = 4 << 20
 _KINDS = re.compile(rb'"kind": "(?:plan|eval|resumed)"')
 
+_NO_PLAN = Evaluations()
+
 
 @dataclass(frozen=True)
 class EvalLosses:
@@ -23,7 +25,7 @@ class EvalLosses:
 
     by_step: tuple[tuple[int, float], ...] = ()
     offset: int = 0
-    planned: Evaluations = Evaluations()
+    planned: Evaluations = _NO_PLAN
     seconds_by_step: tuple[tuple[int, float | None], ...] = ()
     """What each took, also the base model's own; None where it was not measured."""
 

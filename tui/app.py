@@ -321,8 +321,9 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         if alive:
             self.exit(
                 message=(
-                    f"{alive} job{'s keep' if alive > 1 else ' keeps'} running. `luthier runs`"
-                    " lists them."
+                    "1 job keeps running. `luthier runs` lists it."
+                    if alive == 1
+                    else f"{alive} jobs keep running. `luthier runs` lists them."
                 )
             )
         else:

@@ -147,7 +147,7 @@ async def test_the_header_has_room_for_the_state_and_names_its_screen(
         assert len(names) == len(TABS) or width < 140
         # from the last one on they are shortened
         others = [name for name in names if name != "Board"]
-        assert others == [each.title for each in TABS][: len(others)]
+        assert others == [each.title for each in TABS if each.title != "Board"][: len(others)]
         for _ in range(2):  # a narrower window, and back
             await pilot.resize_terminal(70, 24)
             assert "7 Board" in screen_text(app).splitlines()[0]

@@ -109,6 +109,9 @@ async def silent_keys(pilot: Pilot[None], screen: ScreenInfo) -> list[str]:
         handler = screen_shown.handlers.get(str(parameters[0])) if name == "do" else None
         if handler is not None and handler.enabled is not _ALWAYS and action.id not in NEEDS:
             silent.append(f"{action.id}: reasons.py does not say what it needs")
+        if handler is not None and not handler.enabled():
+            offered = screen_shown.check_action(name, parameters)
+            silent += [f"{action.id} is offered, and cannot be done"] if offered else []
     app.set_focus(None)
     await pilot.pause()
     possible = {binding.binding.action for binding in screen_shown.active_bindings.values()}

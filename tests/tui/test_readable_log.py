@@ -42,7 +42,7 @@ _STEP = (
 _END = [
     "(APIServer pid=9) INFO 11-29 22:28:47 [launcher.py:254] [shutdown] API server: shutdown"
     " triggered",
-    "(EngineCore pid=4) INFO 11-29 22:28:47 [core.py:1499] [shutdown] EngineCore: exiting busy loop",
+    "(EngineCore pid=4) INFO 11-29 22:28:47 [core.py:1499] [shutdown] EngineCore: exiting",
     "(APIServer pid=9) ERROR 11-29 22:28:47 [async_llm.py:906] AsyncLLM output_handler failed.",
     "(APIServer pid=9) ERROR 11-29 22:28:47 [async_llm.py:906] Traceback (most recent call last):",
     "(APIServer pid=9) ERROR 11-29 22:28:47 [async_llm.py:906] vllm.v1.engine.exceptions"

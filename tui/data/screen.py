@@ -232,7 +232,7 @@ class DataScreen(LuthierScreen):
                     self.inspection is not None and self.inspection.summary.error is not None
                 )
             case _:
-                return True
+                return super().check_action(action, parameters)
 
     @on(LedgerTable.Moved)
     def row_moved(self) -> None:

@@ -159,21 +159,14 @@ def _state_text(rows: list[JobRow], machine: Machine | None, words: _Words) -> C
         row.position > 0 and row.kind != "server" for row in rows
     )
     if jobs:
-        parts.append(
-            _signed(
-                glyphs().running, "$primary", f"{jobs}{'' if words == 'few' and waiting else ' running'}"
-            )
-        )
+        running = "" if words == "few" and waiting else " running"
+        parts.append(_signed(glyphs().running, "$primary", f"{jobs}{running}"))
     if waiting:
-        parts.append(
-            _signed(
-                glyphs().queued, "$foreground-muted", f"{waiting}{'' if words == 'few' else ' waiting'}"
-            )
-        )
+        in_words = "" if words == "few" else " waiting"
+        parts.append(_signed(glyphs().queued, "$foreground-muted", f"{waiting}{in_words}"))
     if server is not None and isinstance(server.state, Running):
-        parts.append(
-            _signed(glyphs().running, "$success", f"serving {server.name}" if words == "all" else "serving")
-        )
+        name = f" {server.name}" if words == "all" else ""
+        parts.append(_signed(glyphs().running, "$success", f"serving{name}"))
     elif server is not None and isinstance(server.state, Asleep):
         parts.append(_signed(glyphs().asleep, "$secondary", "server asleep"))
     elif server is not None and isinstance(server.state, Starting):

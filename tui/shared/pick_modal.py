@@ -48,6 +48,8 @@ class PickModal(Dialog[R], Generic[T, R]):
     heading: ClassVar[str] = ""
     placeholder: ClassVar[str] = "type to search"
     narrows: ClassVar[bool] = True
+    takes_text: ClassVar[bool] = False
+    """Whether what is typed may be taken itself, also where there is nothing to choose."""
     hints: ClassVar[list[KeyHint]] = [
         KeyHint("enter", "enter", "choose"),
         KeyHint("down", "up down", "move"),
@@ -84,10 +86,8 @@ class PickModal(Dialog[R], Generic[T, R]):
     def _fit(self) -> None:
         """As high as all the picks need, so that typing does not change it; without a text and the
         keys of a list where there is nothing to choose."""
-        if not self.narrows:  # other picks come with each text
-            return
-        is_empty = not self._picks
         box, options = self.query_one(Input), self.query_one(OptionList)
+        is_empty = not (self._picks or box.value or self.takes_text)
         if box.display == is_empty:
             box.display = options.display = not is_empty
             self.set_focus(None if is_empty else box)
@@ -95,7 +95,9 @@ class PickModal(Dialog[R], Generic[T, R]):
                 [hint for hint in self.hints if not (is_empty and hint.key in _OF_THE_LIST)]
             )
         lines = sum(len(pick.line.split()) for pick in self._picks)
-        self.query_one("#pick").styles.height = "auto" if is_empty else lines + _AROUND
+        # where other picks come with each text, it must not jump either
+        height = lines + _AROUND if self.narrows else "80%"
+        self.query_one("#pick").styles.height = "auto" if is_empty else height
 
     @on(Input.Changed)
     def typed(self) -> None:

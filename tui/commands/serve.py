@@ -194,6 +194,8 @@ def serve(
         )
     directory = _prepared(base)
     _say_what_is_red(base, directory, adapters)
+    if not (runs or model or adapters):
+        say_aside(f"No run is named: {base} alone is served. `luthier serve RUN` adds its model.")
     for _, path, _ in adapters:
         say_other_base(path, directory)
     running = None if port else running_or_starting(directory, host, follow_start)

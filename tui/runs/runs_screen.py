@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, OptionList
 
-from jobs.state import Done, Failed, Lost, Queued, Stopped
+from jobs.state import Failed, Lost, Queued, Stopped
 from tui import key_bindings
 from tui.runs import run_columns
 from tui.runs.colours import MOST_RUNS, RUN_COLOURS
@@ -197,16 +197,8 @@ class RunsScreen(LuthierScreen):
             if self.damaged is not None:
                 self.app.show_failure(self.damaged.error)
             return
-        if row.kind in ("server", "api"):
-            await self.app.journey.open_server()
-        elif row.kind == "inspect":
-            await self.app.journey.open_inspection(row.job)
-        elif row.kind == "guard" and isinstance(row.state, Done):
-            from tui.shared.job_actions import open_guard
-
-            open_guard(self, row.job)
-        elif row.kind != "run":
-            self.app.open_job(row.job)
+        if row.kind != "run":
+            await self.app.journey.open_listed(row)
         else:
             marked = [
                 listed.job

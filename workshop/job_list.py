@@ -214,8 +214,9 @@ def seconds_left(steps: list[Step], evaluations_due: float) -> float | None:
     evaluations that are due. None if nobody knows, or if nothing of that remains."""
     usual = usual_step([step.step for step in steps], [step.t for step in steps])
     remaining = steps[-1].total - steps[-1].step if steps else -1
-    known = usual is not None and remaining >= 0
-    return (usual * remaining + evaluations_due or None) if known and usual is not None else None
+    if usual is None or remaining < 0:
+        return None
+    return usual * remaining + evaluations_due or None
 
 
 def running_count(rows: Iterable[JobRow]) -> int:

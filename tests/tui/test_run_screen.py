@@ -590,32 +590,3 @@ async def test_x_writes_the_charts(jobs_by_name: dict[str, Job], tmp_path: Path)
         await pilot.press("enter")
         await until(pilot, lambda: app.screen is screen)
         assert (tmp_path / "loss.svg").read_text().startswith("<svg")
-
-
-async def test_a_failed_run_shows_its_log_first(jobs_by_name: dict[str, Job]) -> None:
-    app = LuthierApp()
-    async with app.run_test(size=(120, 35)) as pilot:
-        await ready(pilot)
-        screen = await open_run(pilot, app, jobs_by_name["too-large"])
-        assert screen.panels.current == "log"
-        await until(pilot, lambda: isinstance(app.focused, LogView))
-        await pilot.press("right_square_bracket")
-        assert screen.panels.query_one(Timeline).display
-
-
-async def test_nothing_is_drawn_over_the_only_run() -> None:
-    only = folders.make_job("captain", 1, age=0)
-    folders.begin(only, 0)
-    app = LuthierApp()
-    async with app.run_test(size=(120, 35)) as pilot:
-        await ready(pilot)
-        screen = await open_run(pilot, app, only)
-        await pilot.press("o")
-        assert app.screen is screen
-        assert [toast.message for toast in app._notifications] == ["overlay needs another run."]
-        another = folders.make_job("pirate", 2, age=0)
-        folders.begin(another, 0)
-        app.read_jobs()
-        await until(pilot, lambda: len(app.rows or []) == 2)
-        await pilot.press("o")
-        assert isinstance(app.screen, OverlayModal)

@@ -53,10 +53,10 @@ MAKERS: tuple[Maker, ...] = (
         "shipped",
         "s",
         "luthier certify {run} --shipped FILE",
-        "Is the exported file the trained model?",
+        "Is the export the trained model?",
     ),
     Maker(
-        "guard", "g", "luthier guard {run}", "What has it won and lost against its base?", _guard
+        "guard", "g", "luthier guard {run}", "What has it won and lost?", _guard
     ),
     Maker("recites", "r", "luthier recites {run}", "Does it recite its training data?", _recites),
     Maker("drift", "d", "luthier drift {run}", "Did it change beyond your data?", _drift),

@@ -49,7 +49,7 @@ class TemplateLabel:
     hash: str
 
     def __str__(self) -> str:
-        return f"{self.family} {self.hash}"
+        return f"{self.family}, fingerprint {self.hash}"
 
 
 def template_label(directory: Path) -> TemplateLabel | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar
 
 from textual._callback import invoke
 from textual.binding import BindingType
 from textual.dom import DOMNode
+from textual.events import Event, Key, Paste
 from textual.message import Message
 from textual.reactive import reactive
 from textual.screen import Screen
@@ -24,6 +26,7 @@ from tui.screens import BASE_SCREENS
 from tui.shared.action import Action, use_keys
 from tui.shared.clean_app import CleanApp
 from tui.shared.glyphs import use_ascii
+from tui.shared.key_order import KeyHandled, KeyOrder
 from tui.shared.messages import JobsRead
 from tui.shared.notices import Notices
 
@@ -88,6 +91,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         self._chat_with = chat_with
         self.notices = Notices(self)
         self.journey = Journey(self)
+        self._keys = KeyOrder(self, partial(CleanApp.on_event, self))
         self.damaged: list[DamagedJob] = []
         self.machine: Machine | None = None
         self._meter: Meter | None = None
@@ -180,6 +184,17 @@ class LuthierApp(CleanApp, inherit_bindings=False):
 
     def on_unmount(self) -> None:
         self.notices.end()
+
+    # Keys
+
+    async def on_event(self, event: Event) -> None:
+        if isinstance(event, Key | Paste) and not event.is_forwarded:
+            await self._keys.take(event)
+        else:
+            await CleanApp.on_event(self, event)  # Textual calls this one alone
+
+    async def on_key_handled(self, message: KeyHandled) -> None:
+        await self._keys.arrived(message)
 
     # Failures
 

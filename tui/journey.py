@@ -10,6 +10,7 @@ if TYPE_CHECKING:  # the first paint does not wait for jobs and recipes
     from trainer.recipe_draft import RecipeDraft
     from tui.app import LuthierApp
     from workshop.chat.replay import Replay
+    from workshop.job_list import JobRow
 
 
 class Journey:
@@ -57,6 +58,24 @@ class Journey:
         await self._app.action_show("data")
         if isinstance(self._app.screen, DataScreen):
             self._app.screen.open(job)
+
+    async def open_listed(self, row: JobRow) -> None:
+        """Show a job of the list where it belongs."""
+        from jobs.state import Done
+        from tui.shared.job_actions import open_guard
+        from tui.shared.screen import LuthierScreen
+
+        screen = self._app.screen
+        if row.kind in ("server", "api"):
+            await self.open_server()
+        elif row.kind == "inspect":
+            await self.open_inspection(row.job)
+        elif row.kind == "guard" and isinstance(row.state, Done):
+            if isinstance(screen, LuthierScreen):
+                open_guard(screen, row.job)
+        else:
+            await self._app.action_show("runs")
+            self._app.open_job(row.job)
 
     async def open_server(self) -> None:
         await self._app.action_show("serve")

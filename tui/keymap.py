@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from textual.keys import Keys, _character_to_key, key_to_character
+from textual.keys import Keys, _character_to_key
 
 from jobs.home import home
 from jobs.near import did_you_mean
-from tui.shared.action import Action, Place, key_name, key_of_name
+from tui.shared.action import Action, Place, key_name, key_of_name, typed_character
 
 FILE = "keymap.toml"
 _MODIFIERS = {"ctrl", "shift", "alt"}
@@ -88,7 +88,7 @@ def _keys(action_id: str, value: object, by_id: Mapping[str, Action]) -> str:
         raise _Unusable(f'{action_id} needs a key, such as "x", or a list of keys')
     keys = [_key(action_id, str(name)) for name in names]
     for key in keys:
-        if by_id[action_id].priority and key_to_character(key) is not None:
+        if by_id[action_id].priority and typed_character(key) is not None:
             raise _Unusable(
                 f"{action_id} works while you type, and {key_name(key)!r} could not be typed any"
                 " more"
@@ -100,7 +100,7 @@ def _key(action_id: str, name: str) -> str:
     """Textual's name for a key as people write it: "x", "^x", "ctrl+x", "?", "f5"."""
     key = _character_to_key(name) if len(name) == 1 else key_of_name(name)
     *modifiers, last = key.split("+")
-    if set(modifiers) <= _MODIFIERS and (last in _NAMED or key_to_character(last) is not None):
+    if set(modifiers) <= _MODIFIERS and (last in _NAMED or typed_character(last) is not None):
         return key
     hint = did_you_mean(name, sorted(_NAMED))
     raise _Unusable(f"{action_id}: no key is called {name!r}. {hint}".rstrip(" ."))

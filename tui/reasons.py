@@ -41,6 +41,7 @@ NEEDS: dict[str, str] = {
     "run.certificate": "a tuned model, which the first checkpoint brings",
     "run.guard": "a tuned model, which the first checkpoint brings",
     "run.error": "a run that has failed",
+    "run.overlay": "another run",
     "run.go": "the timeline as the shown panel",
     **{
         f"run.{name}": _POINTS

@@ -39,8 +39,6 @@ class ScreenInfo:
     """What the key shows."""
     summary: str = ""
     """What the help says of the screen before its actions."""
-    minor: bool = False
-    """Its tab is left out where the header has no room for all."""
 
     def make(self) -> LuthierScreen:
         """A new one, as the key opens it."""
@@ -198,7 +196,6 @@ SCREENS = [
         tab_help="Base and tuned models on a file of prompts.",
         summary="Base and tuned models answer every prompt of a file, if you like with a judge. A"
         " comparison is a job: it keeps running without this window.",
-        minor=True,
     ),
     ScreenInfo(
         "report",
@@ -216,7 +213,6 @@ SCREENS = [
         tab_help="The machine, its jobs and its server at a glance.",
         summary="The machine, the server's traffic, the loss of the run in progress, the queue and"
         " the jobs that ended last. Leave it open.",
-        minor=True,
     ),
     ScreenInfo(
         "settings",
@@ -227,7 +223,6 @@ SCREENS = [
         tab_help="The settings of config.toml.",
         summary="Everything that config.toml can say. A change is saved at once, and comments in"
         " the file stay.",
-        minor=True,
     ),
     ScreenInfo(
         "home",

@@ -53,7 +53,7 @@ MAKERS: tuple[Maker, ...] = (
         "shipped",
         "s",
         "luthier certify {run} --shipped FILE",
-        "Is the export still this model?",
+        "Is the export the trained model?",
     ),
     Maker("guard", "g", "luthier guard {run}", "What did it win and lose?", _guard),
     Maker("recites", "r", "luthier recites {run}", "Does it recite its training data?", _recites),

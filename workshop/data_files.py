@@ -21,6 +21,8 @@ _COMPRESSED = (".gz", ".zst")
 _SKIPPED = frozenset({"node_modules", "__pycache__", "venv", "site-packages"})
 _OF_A_MODEL = frozenset({"tokenizer.json", "model.safetensors", "adapter_config.json"})
 """What only a model's folder has, whose JSON is no data."""
+_OF_A_JOB = frozenset({"spec.json", "events.jsonl"})
+"""What a job's folder has, whichever home it is in."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class FileLook:
 
 def data_files(folder: Path) -> list[Path]:
     """The files in and below a folder that may hold conversations, the nearest first. Not those of
-    Luthier's jobs and models, if its home is there, nor a model's own JSON."""
+    Luthier's jobs and models, if its home or another one is there, nor a model's own JSON."""
     files: list[Path] = []
     for path in _files_below(folder):
         name = path.name.lower()
@@ -61,7 +63,10 @@ def _files_below(folder: Path) -> Iterator[Path]:
                 entries = sorted(scanned, key=lambda entry: entry.name)
         except OSError:
             continue
-        is_model = any(entry.name in _OF_A_MODEL for entry in entries)
+        names = {entry.name for entry in entries}
+        if names >= _OF_A_JOB:
+            continue
+        is_model = not names.isdisjoint(_OF_A_MODEL)
         for entry in entries:
             entries_read += 1
             if entries_read > _MOST_ENTRIES:

@@ -132,6 +132,7 @@ def read_row(job: Job, eval_losses: EvalLosses = NO_EVAL_LOSSES) -> JobRow:
     steps = last_of_kind(events, Step, RECENT if isinstance(state, Running) else 1)
     last = steps[-1] if steps else Step(step=0)
     run = Run(job) if job.spec.kind == "run" else None
+    evaluations = NO_EVAL_LOSSES if run is None else eval_losses.read_on(job.events_path)
     return JobRow(
         job=job,
         kind=job.spec.kind,
@@ -143,13 +144,15 @@ def read_row(job: Job, eval_losses: EvalLosses = NO_EVAL_LOSSES) -> JobRow:
         step=last.step,
         total=last.total,
         loss=last.loss if isinstance(last.loss, float) else None,
-        seconds_left=seconds_left(steps) if isinstance(state, Running) else None,
+        seconds_left=seconds_left(steps, evaluations.seconds_due)
+        if isinstance(state, Running)
+        else None,
         stamp=stamp,
         asks=tuple(open_question(events)) if isinstance(state, Queued) else (),
         standing=standing(job.directory)
         if run is not None and isinstance(state, Done)
         else NO_CERTIFICATE,
-        eval_losses=NO_EVAL_LOSSES if run is None else eval_losses.read_on(job.events_path),
+        eval_losses=evaluations,
         learning_rate=None if run is None else run.learning_rate,
         data="" if run is None else _data_text(run.data_names),
     )
@@ -206,11 +209,14 @@ def waiting_text(position: int, waits_for: str) -> str:
     return f"{ordinal(position)}, {cause}" if position else cause
 
 
-def seconds_left(steps: list[Step]) -> float | None:
-    """How long the remaining steps take at the pace of the last ones, evaluations left out."""
+def seconds_left(steps: list[Step], evaluations_due: float) -> float | None:
+    """How long the remaining steps take at the pace of the last ones, with the seconds of the
+    evaluations that are due. None if nobody knows, or if nothing of that remains."""
     usual = usual_step([step.step for step in steps], [step.t for step in steps])
     remaining = steps[-1].total - steps[-1].step if steps else -1
-    return None if usual is None or remaining < 0 else usual * remaining
+    if usual is None or remaining < 0:
+        return None
+    return usual * remaining + evaluations_due or None
 
 
 def running_count(rows: Iterable[JobRow]) -> int:

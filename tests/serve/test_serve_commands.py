@@ -93,6 +93,20 @@ def test_the_plan_is_shown_and_nothing_started(base: Path, tmp_path: Path) -> No
     assert all_jobs("server") == []
 
 
+def test_a_server_of_the_base_alone_says_so_before_it_starts(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*asked: object) -> None:
+        raise LuthierError("Not now", "It is tried no further.", "")
+
+    monkeypatch.setattr(launch, "serve", refused)
+    monkeypatch.setattr(serve_command, "_prepared", lambda name: base)
+    run = a_run(base)
+    said = "No run is named: builtin alone is served."
+    assert said in called("serve").stderr
+    assert said not in called("serve", run.id).stderr
+
+
 def test_what_vllm_takes_no_adapter_of_is_served_as_a_model(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

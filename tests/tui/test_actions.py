@@ -12,7 +12,7 @@ from jobs.job import Job
 from tests.tui.driving import ready, screen_text, until
 from tui.app import LuthierApp
 from tui.chat.screen import ChatScreen
-from tui.key_bindings import ACTIONS
+from tui.key_bindings import ACTIONS, place_of
 from tui.runs.run_screen import RunScreen
 from tui.runs.samples_panel import SamplesPanel
 from tui.screens import PLACE_TITLES, SCREENS
@@ -109,6 +109,22 @@ async def test_palette_has_every_action_with_its_key() -> None:
         )
         hits = [hit async for hit in provider.search("theme")]
         assert any(str(hit.text) == "theme" for hit in hits)
+
+
+@pytest.mark.parametrize(("name", "place"), [("captain-server", "serve"), ("pirate", "run")])
+async def test_the_palette_opens_jobs_by_their_name(
+    jobs_by_name: dict[str, Job], name: str, place: str
+) -> None:
+    app = LuthierApp("models")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        hits = [hit async for hit in ActionProvider(app.screen).search(name)]
+        best = max(hits, key=lambda hit: hit.score)
+        assert best.text == f"open {name}" and "running" in str(best.help)
+        await pilot.press("ctrl+p", *name)
+        await until(pilot, lambda: f"open {name}" in screen_text(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: place_of(app.screen) == place)
 
 
 async def test_an_action_from_the_palette_opens_its_screen_first(

@@ -71,7 +71,10 @@ async def test_header_tells_what_runs(jobs_by_name: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         await ready(pilot)
-        assert text_of(app, "#app-state") == "● 3 running   ◌ 1 waiting   ● serving captain-server"
+        assert text_of(app, "#app-state") == "● 3 running   ◌ 1 waiting   ● serving"
+        await pilot.resize_terminal(160, 40)
+        whole = "● 3 running   ◌ 1 waiting   ● serving captain-server"
+        await until(pilot, lambda: text_of(app, "#app-state") == whole)
 
 
 async def test_jobs_that_are_read_while_the_app_closes_end_nothing(

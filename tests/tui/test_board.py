@@ -17,6 +17,7 @@ from tui.board.lists import ended_lines, queue_lines
 from tui.board.screen import BoardScreen
 from tui.runs.run_screen import RunScreen
 from tui.runs.run_view import RunView
+from tui.screens import TABS
 from tui.shared.machine_text import machine_lines, strain
 from workshop import number_format
 from workshop.job_list import read_rows
@@ -139,9 +140,14 @@ async def test_the_header_has_room_for_the_state_and_names_its_screen(
     async with app.run_test(size=(width, 24)) as pilot:
         await ready(pilot)
         header = screen_text(app).splitlines()[0]
-        state = "serving" if width < 100 else "serving captain-server"
+        state = "serving captain-server" if width == 200 else "serving"
         assert "◆ Luthier" in header and "7 Board" in header and "! load 5" in header
         assert header.rstrip().endswith(state)
+        names = [each.title for each in TABS if f" {each.title} " in header]
+        assert len(names) == len(TABS) or width < 140
+        # from the last one on they are shortened
+        others = [name for name in names if name != "Board"]
+        assert others == [each.title for each in TABS if each.title != "Board"][: len(others)]
         for _ in range(2):  # a narrower window, and back
             await pilot.resize_terminal(70, 24)
             assert "7 Board" in screen_text(app).splitlines()[0]

@@ -79,7 +79,7 @@ async def filter_narrows_stays_and_is_cleared(pilot: Pilot[None], screen: DataSc
     app = screen.app
     table = screen.query_one(LedgerTable)
     await pilot.press("slash", *"dropped", "enter")
-    assert len(table) == 3 and "ledger   3 of 240 rows" in screen_text(app)
+    assert len(table) == 3 and "3 of 240   esc shows all" in screen_text(app)
     assert visible(screen.query_one("#data-filter"))
     screen.query_one("#data-filter", Input).value = "no_turns 29"
     await pilot.pause()

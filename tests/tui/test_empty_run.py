@@ -7,10 +7,13 @@ import pytest
 
 from jobs.job import Job
 from tests.tui import folders
-from tests.tui.driving import screen_text, until
+from tests.tui.driving import ready, screen_text, until
 from tests.tui.lock_holder import held
 from tests.tui.test_run_screen import open_run
 from tui.app import LuthierApp
+from tui.runs.overlay_modal import OverlayModal
+from tui.runs.timeline import Timeline
+from tui.shared.log_view import LogView
 
 
 async def test_empty_panels_say_what_will_fill_them(jobs_by_name: dict[str, Job]) -> None:
@@ -68,3 +71,32 @@ async def test_a_certificate_that_is_being_made_is_not_none(jobs_by_name: dict[s
     async with app.run_test(size=(120, 35)) as pilot:
         await open_run(pilot, app, run)
         await until(pilot, lambda: "t certificate none yet" in screen_text(app))
+
+
+async def test_a_failed_run_shows_its_log_first(jobs_by_name: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(120, 35)) as pilot:
+        await ready(pilot)
+        screen = await open_run(pilot, app, jobs_by_name["too-large"])
+        assert screen.panels.current == "log"
+        await until(pilot, lambda: isinstance(app.focused, LogView))
+        await pilot.press("right_square_bracket")
+        assert screen.panels.query_one(Timeline).display
+
+
+async def test_nothing_is_drawn_over_the_only_run() -> None:
+    only = folders.make_job("captain", 1, age=0)
+    folders.begin(only, 0)
+    app = LuthierApp()
+    async with app.run_test(size=(120, 35)) as pilot:
+        await ready(pilot)
+        screen = await open_run(pilot, app, only)
+        await pilot.press("o")
+        assert app.screen is screen
+        assert [toast.message for toast in app._notifications] == ["overlay needs another run."]
+        another = folders.make_job("pirate", 2, age=0)
+        folders.begin(another, 0)
+        app.read_jobs()
+        await until(pilot, lambda: len(app.rows or []) == 2)
+        await pilot.press("o")
+        assert isinstance(app.screen, OverlayModal)

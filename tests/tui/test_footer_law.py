@@ -19,6 +19,7 @@ from tui.app import LuthierApp
 from tui.reasons import NEEDS
 from tui.screens import SCREENS, TABS, ScreenInfo
 from tui.shared.action import Handler
+from tui.shared.filter_line import FilterLine
 from tui.shared.footer import KeyFooter
 from tui.shared.jump import JumpOverlay
 from tui.shared.key_line import KeyHint, KeyLine
@@ -78,6 +79,26 @@ def seen(pilot: Pilot[None]) -> tuple[object, ...]:
     return screen_text(app), app.screen, app.focused, app.clipboard
 
 
+async def typed_hints(pilot: Pilot[None]) -> list[str]:
+    """The hints of the footer that would type a character where a text is written."""
+    screen, wrong = pilot.app.screen, []
+    kept = screen.focused
+    for box in screen.query("Input, TextArea"):
+        for filter_line in (node for node in box.ancestors if isinstance(node, FilterLine)):
+            filter_line.open()
+        screen.set_focus(box)
+        await settled(pilot)
+        if screen.focused is not box:
+            continue
+        hints = screen.query_one(KeyFooter).hints
+        wrong += [f"{type(screen).__name__}: {hint}" for hint in hints if len(hint.label) == 1]
+        for filter_line in screen.query(FilterLine):
+            filter_line.close()
+    screen.set_focus(kept)
+    await settled(pilot)
+    return wrong
+
+
 async def silent_keys(pilot: Pilot[None], screen: ScreenInfo) -> list[str]:
     """The actions that cannot be done now, and whose key does not say why."""
     app, silent = pilot.app, []
@@ -88,6 +109,9 @@ async def silent_keys(pilot: Pilot[None], screen: ScreenInfo) -> list[str]:
         handler = screen_shown.handlers.get(str(parameters[0])) if name == "do" else None
         if handler is not None and handler.enabled is not _ALWAYS and action.id not in NEEDS:
             silent.append(f"{action.id}: reasons.py does not say what it needs")
+        if handler is not None and not handler.enabled():
+            offered = screen_shown.check_action(name, parameters)
+            silent += [f"{action.id} is offered, and cannot be done"] if offered else []
     app.set_focus(None)
     await pilot.pause()
     possible = {binding.binding.action for binding in screen_shown.active_bindings.values()}
@@ -115,7 +139,7 @@ async def test_each_key_of_the_footer_does_what_it_says(
             for screen in TABS:
                 await pilot.app.action_show(screen.place)  # type: ignore[attr-defined]
                 await settled(pilot)
-                wrong += await wrong_hints(pilot, calls)
+                wrong += await wrong_hints(pilot, calls) + await typed_hints(pilot)
                 silent += await silent_keys(pilot, screen)
     else:
         with filled(home, is_foreign=False):
@@ -126,7 +150,7 @@ async def test_each_key_of_the_footer_does_what_it_says(
                         continue
                     await open_screen(pilot, screen)
                     await settled(pilot)
-                    wrong += await wrong_hints(pilot, calls)
+                    wrong += await wrong_hints(pilot, calls) + await typed_hints(pilot)
                     silent += await silent_keys(pilot, screen)
                     while len(pilot.app.screen_stack) > 1:
                         pilot.app.pop_screen()

@@ -43,6 +43,10 @@ def near(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "a-model").mkdir()
     for name in ("config.json", "tokenizer.json"):  # no data, and not listed
         (folder / "a-model" / name).write_text("{}")
+    job = folder / "jobs" / "20261118-0003-captain-00ff"  # of a home that is not in use
+    job.mkdir(parents=True)
+    for name in ("spec.json", "events.jsonl"):
+        (job / name).write_text(ROW + "\n")
     monkeypatch.chdir(folder)
     return folder
 
@@ -79,7 +83,7 @@ async def test_home_lists_the_data_files_with_their_rows(near: Path) -> None:
         assert home.choices.highlighted_id == str(near / "pirates.jsonl")
         # what cannot be trained on comes last
         names = [option.id for option in home.choices.options]
-        assert not any("a-model" in str(name) for name in names)
+        assert not any("a-model" in str(name) or "jobs" in str(name) for name in names)
         assert names[:3] == [
             str(near / name) for name in ("pirates.jsonl", "raw/support.csv", "package.json")
         ]
@@ -203,6 +207,7 @@ async def test_home_can_be_reached_again_and_left(jobs_by_name: dict[str, Job]) 
         await ready(pilot)
         await pilot.press("4", "f2")
         await until(pilot, lambda: isinstance(app.screen, HomeScreen))
+        await until(pilot, lambda: "esc other screens" in screen_text(app))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, RunsScreen))
 

@@ -33,10 +33,11 @@ def test_without_a_file_nothing_changes() -> None:
 
 def test_keys_are_read_as_people_write_them(home: Path) -> None:
     own = written(
-        home, 'runs.stop = "X"\n"runs.new" = ["^y", "f7"]\n[chat]\nvote = "?"\ncopy = ";"\n'
+        home,
+        'runs.stop = ["X", "-"]\n"runs.new" = ["^y", "f7"]\n[chat]\nvote = "?"\ncopy = ";"\n',
     )
     assert own.changed == {
-        "runs.stop": "X",
+        "runs.stop": "X,minus",
         "runs.new": "ctrl+y,f7",
         "chat.copy": "semicolon",
     }
@@ -57,6 +58,7 @@ def test_keys_are_read_as_people_write_them(home: Path) -> None:
         ('runs.stop = "n"', "the key of runs.new (new run) already"),
         ('runs.stop = "j"', "the key of list.cursor_down (down) already"),
         ('app.quit_now = "x"', "'x' could not be typed any more"),
+        ('app.quit_now = "/"', "'/' could not be typed any more"),
         ("runs.stop =", "The usual keys are used."),
     ],
 )

@@ -116,7 +116,7 @@ async def test_all_models_in_groups(jobs_by_name: dict[str, Job]) -> None:
             headings = ["Base models", "Tuned models", "Merged models", "On their way"]
             assert [line for line in shown if line in headings] == headings and len(shown) == 9
             assert shown[1] == "builtin 134.5 M"
-            assert shown[3] == "captain builtin r 16 1.030 2 h" and shown[5].startswith(
+            assert shown[3] == "captain builtin rank 16 1.030 2 h" and shown[5].startswith(
                 "captain builtin 134.5 M"
             )
             assert shown[7:] == [

@@ -151,7 +151,7 @@ def test_every_new_end_counts_also_one_that_nobody_saw_begin(jobs_by_name: dict[
 def test_ends_in_words(jobs_by_name: dict[str, Job]) -> None:
     texts = {row.name: end_text(row) for row in read_rows({}) if not row.alive}
     assert texts == {
-        "rebooted": "rebooted was lost: its supervisor is gone.",
+        "rebooted": "rebooted was lost: its process is gone.",
         "too-large": "too-large failed: Out of memory.",
         "captain": "captain is done: loss 0.950 after 300 steps.",
         "first-try": "first-try was stopped at step 120 of 400.",

@@ -13,6 +13,7 @@ from tests.tui.test_run_record import record_of
 from tests.tui.test_run_screen import open_run
 from tui.app import LuthierApp
 from tui.runs.log_words import in_words
+from tui.serve import log_words as server_log_words
 from tui.shared.log_search import LogSearch
 from tui.shared.log_view import LogView
 from tui.shared.readable_log import ReadableLog
@@ -38,10 +39,56 @@ _STEP = (
 )
 
 
+_END = [
+    "(APIServer pid=9) INFO 11-29 22:28:47 [launcher.py:254] [shutdown] API server: shutdown"
+    " triggered",
+    "(EngineCore pid=4) INFO 11-29 22:28:47 [core.py:1499] [shutdown] EngineCore: exiting",
+    "(APIServer pid=9) ERROR 11-29 22:28:47 [async_llm.py:906] AsyncLLM output_handler failed.",
+    "(APIServer pid=9) ERROR 11-29 22:28:47 [async_llm.py:906] Traceback (most recent call last):",
+    "(APIServer pid=9) ERROR 11-29 22:28:47 [async_llm.py:906] vllm.v1.engine.exceptions"
+    ".EngineDeadError: EngineCore encountered an issue.",
+]
+
+
 def shown(log: ReadableLog) -> list[str]:
     while log.extend():
         pass
     return log.lines(0, len(log))
+
+
+def test_what_vllm_complains_of_when_it_was_asked_to_stop_is_noise(tmp_path: Path) -> None:
+    path, crash = tmp_path / "output.log", _END[2:]
+    again = "INFO:     Started server process [10]"
+    path.write_text("\n".join([*crash, *_END, "INFO:     Shutting down", again, crash[0]]) + "\n")
+    log = ReadableLog(path, server_log_words.in_words)
+    assert shown(log) == [
+        "22:28:47  error: AsyncLLM output_handler failed.",
+        "22:28:47  error: Traceback (most recent call last):",
+        "22:28:47  error: vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an"
+        " issue.",
+        "22:28:47  [shutdown] API server: shutdown triggered",
+        "4 lines of library noise (i shows them)",
+        "Shutting down",
+        "Started server process [10]",
+        "22:28:47  error: AsyncLLM output_handler failed.",
+    ]
+    log.raw = True
+    assert log.lines(0, 8) == [*crash, *_END]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (_END[0], "22:28:47  [shutdown] API server: shutdown triggered"),
+        ("(Worker_TP0 pid=7) WARNING 11-28 01:02:03 [utils.py:5] slow", "01:02:03  warning: slow"),
+        ('INFO:     127.0.0.1:5 - "GET /v1/models" 200', '127.0.0.1:5 - "GET /v1/models" 200'),
+        ("ERROR:    Exception in ASGI application", "error: Exception in ASGI application"),
+        ("Traceback (most recent call last):", "Traceback (most recent call last):"),
+        ("(APIServer pid=9) what it printed", "(APIServer pid=9) what it printed"),
+    ],
+)
+def test_a_server_s_line_says_when_and_what(line: str, words: str) -> None:
+    assert server_log_words.in_words(line) == words
 
 
 def test_known_noise_is_folded_and_the_file_is_one_switch_away(tmp_path: Path) -> None:

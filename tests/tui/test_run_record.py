@@ -218,7 +218,19 @@ def test_time_left_counts_the_evaluations_that_are_due() -> None:
     record.add({"t": 73.0, "kind": "phase", "name": "evaluating: answers 1 to 3 of 3"})
     assert record.activity == "evaluating: answers 1 to 3 of 3"
     assert record.time_left(87.0) == TimeLeft(8 * 2.0 + 3 * 40.0 - 15.0)
-    assert record.time_left(987.0) == TimeLeft(8 * 2.0 + 2 * 40.0)
+    assert record.time_left(987.0) == TimeLeft(8 * 2.0 + 2 * 40.0, about=True)
+
+
+def test_no_time_is_left_that_nobody_knows() -> None:
+    plan = {"t": 1.0, "kind": "plan", "evaluation": {"evaluations": 2, "seconds": 60.0}}
+    record = record_of({"t": 0.0, "kind": "started"}, plan, evaluated(0, 0.0, seconds=30.0))
+    for event in paced(1, 20, 0.0):
+        record.add(event)
+    record.add({"t": 40.0, "kind": "phase", "name": "evaluating: answers 1 to 3 of 3"})
+    assert record.time_left(50.0) == TimeLeft(20.0)
+    assert record.time_left(90.0) is None  # it takes longer than the first one
+    record.add(evaluated(20, 95.0, seconds=55.0))
+    assert record.time_left(96.0) is None  # it is being saved
 
 
 def test_evaluations_of_an_earlier_attempt_are_not_due_again() -> None:

@@ -294,7 +294,7 @@ async def the_cursor_reads_exact_values(pilot: Pilot[None], screen: RunScreen, j
     }
     assert f"loss {steps[300]['loss']:#.6g}" in readout(
         app
-    ) and "checkpoint, the best so far, evaluation" in readout(app)
+    ) and "★ checkpoint, the best so far" in readout(app)
     assert "300 / 800" in app.screen.query_one(Figures).text and "at step 300" in str(
         screen.query_one("#figures-panel").border_title
     )

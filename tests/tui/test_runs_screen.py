@@ -14,6 +14,7 @@ from jobs.home import home
 from jobs.job import Job, damaged_jobs, find
 from jobs.spec import Kind
 from models import chapters
+from models.events import Step
 from tests.tui import folders
 from tests.tui.certificates import chapter
 from tests.tui.driving import lines_of, ready, screen_text, text_of, until, visible
@@ -24,7 +25,7 @@ from tui.runs.runs_screen import RunsScreen
 from tui.shared.confirm_modal import ConfirmModal
 from tui.shared.row_table import RowTable
 from workshop import job_list
-from workshop.job_list import read_rows
+from workshop.job_list import read_rows, seconds_left
 from workshop.runs.eval_losses import NO_EVAL_LOSSES
 
 
@@ -373,6 +374,25 @@ def test_the_best_eval_loss_is_of_the_whole_file_and_of_what_still_holds() -> No
         file.write('ss": 0.3}\n')
     assert losses.read_on(job.events_path).best == 0.3
     assert read_rows({})[0].eval_loss == 0.3
+
+
+def test_the_time_left_of_a_row_counts_the_evaluations_that_are_due() -> None:
+    job = folders.make_job("captain", 3, age=90)
+    planned = {"evaluations": 4, "seconds": 200.0}
+    folders.write(job, folders.event("plan", 89, evaluation=planned))
+    read = NO_EVAL_LOSSES.read_on(job.events_path)
+    assert read.seconds_due == 200.0  # nothing is measured yet: as the plan has it
+    for number, seconds in ((0, 20.0), (5, 40.0), (10, None)):
+        folders.write(job, folders.event("eval", 80, step=number, loss=1.0, seconds=seconds))
+    read = read.read_on(job.events_path)
+    assert read.seconds_due == 30.0
+    folders.write(job, folders.event("resumed", 70, step=5))
+    read = read.read_on(job.events_path)
+    assert read.seconds_due == 60.0
+    steps = [Step(step=step, total=10, t=2.0 * step) for step in (6, 7)]
+    assert seconds_left(steps, read.seconds_due) == 3 * 2.0 + 60.0
+    last = [Step(step=step, total=10, t=2.0 * step) for step in (9, 10)]
+    assert seconds_left(last, 0.0) is None  # it is being saved
 
 
 def test_a_job_that_is_damaged_while_the_app_looks_on_is_named(

@@ -204,7 +204,7 @@ async def test_the_server_at_work_is_shown_once_a_second_and_only_then(
         await until(pilot, lambda: "captain" in text_of(app, "LivePanel"))
         shown = text_of(app, "LivePanel").split()
         assert shown[:4] == ["running", "3", "waiting", "1"]
-        assert shown[4:8] == ["out", "100/s", "in", "1,000/s"] and "25" in shown
+        assert shown[4:9] == ["tokens", "out", "100/s", "in", "1,000/s"] and "25" in shown
         await pilot.press("1")
         before = len(asked)
         panel.ask()

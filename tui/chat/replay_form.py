@@ -42,6 +42,7 @@ class ReplayModal(PickModal[Path, Replay]):
     """Gives back the prompts, once they could be read."""
 
     heading: ClassVar[str] = "Go through prompts"
+    takes_text: ClassVar[bool] = True
     placeholder: ClassVar[str] = "~/prompts.jsonl, or a part of a run's name"
     hints: ClassVar[list[KeyHint]] = [
         KeyHint("enter", "enter", "begin"),

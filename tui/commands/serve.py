@@ -194,6 +194,7 @@ def serve(
         )
     directory = _prepared(base)
     _say_what_is_red(base, directory, adapters)
+    _say_if_alone(base, is_chosen=bool(runs or model or adapters))
     for _, path, _ in adapters:
         say_other_base(path, directory)
     running = None if port else running_or_starting(directory, host, follow_start)
@@ -230,6 +231,12 @@ def _added_to(running: Server, adapters: list[NamedAdapter], for_new: bool) -> S
             " Stop it first, or choose a --port."
         )
     return running.refreshed()
+
+
+def _say_if_alone(base: str, *, is_chosen: bool) -> None:
+    """Before a server starts for a minute that somebody may have meant otherwise."""
+    if not is_chosen:
+        say_aside(f"No run is named: {base} alone is served. `luthier serve RUN` adds its model.")
 
 
 def _say_what_is_red(base: str, directory: Path, adapters: list[NamedAdapter]) -> None:

@@ -38,6 +38,7 @@ from tui.data.overview import DataOverview
 from tui.data.sample_panel import SamplePanel
 from tui.data.token_view import TokenView
 from tui.shared.action import Handler, Place
+from tui.shared.filter_line import FilterLine
 from tui.shared.glyphs import glyphs
 from tui.shared.screen import LuthierScreen
 from tui.shared.state_label import bar, state_content
@@ -90,9 +91,7 @@ class DataScreen(LuthierScreen):
                         panel.border_title = "ledger"
                         yield Static(id="ledger-titles")
                         yield LedgerTable()
-                        yield Input(
-                            placeholder="state, reason or row", id="data-filter", compact=True
-                        )
+                        yield FilterLine("data-filter", "state, reason or row")
                     yield SamplePanel()
                 with Vertical(id="overview-panel", classes="panel") as panel:
                     panel.border_title = "totals"
@@ -192,12 +191,10 @@ class DataScreen(LuthierScreen):
         """The ledger's rows that the filter lets through."""
         if self.inspection is None:
             return
-        text, ledger = self.query_one("#data-filter", Input).value, self.inspection.ledger
+        filter_line, ledger = self.query_one(FilterLine), self.inspection.ledger
         table = self.query_one(LedgerTable)
-        table.show(ledger.matching(text))
-        panel = self.query_one("#ledger-panel")
-        matching = f"{len(table):,} of {self.inspection.summary.rows:,} rows"
-        panel.border_title = Content(f"ledger   {matching}" if text else "ledger")
+        table.show(ledger.matching(filter_line.text))
+        filter_line.show_count(len(table), self.inspection.summary.rows)
         self.query_one("#ledger-titles", Static).update(
             ledger_titles(table.size.width, _many_files(self.inspection))
         )
@@ -235,7 +232,7 @@ class DataScreen(LuthierScreen):
                     self.inspection is not None and self.inspection.summary.error is not None
                 )
             case _:
-                return True
+                return super().check_action(action, parameters)
 
     @on(LedgerTable.Moved)
     def row_moved(self) -> None:
@@ -324,27 +321,22 @@ class DataScreen(LuthierScreen):
 
     def action_filter(self) -> None:
         self.remove_class("-overview")
-        box = self.query_one("#data-filter", Input)
-        box.add_class("-open")
-        box.focus()
+        self.query_one(FilterLine).open()
 
     @on(Input.Submitted, "#data-filter")
     def filter_chosen(self) -> None:
-        box = self.query_one("#data-filter", Input)
-        box.set_class(bool(box.value), "-open")
+        self.query_one(FilterLine).keep()
         self.query_one(LedgerTable).focus()
 
     def step_back(self) -> bool:
-        box = self.query_one("#data-filter", Input)
         if self.has_class("-reading") or self.has_class("-overview"):
             self.remove_class("-reading", "-overview")
             self.query_one(LedgerTable).focus()
             self.refresh_hints()
             return True
-        if not box.has_class("-open"):
+        if not (filter_line := self.query_one(FilterLine)).is_open:
             return False
-        box.value = ""
-        box.remove_class("-open")
+        filter_line.close()
         self.query_one(LedgerTable).focus()
         return True
 

@@ -40,4 +40,11 @@ HOME: list[Action] = [
         footer=True,
         priority=True,
     ),
+    Action(
+        "home.leave",
+        "other screens",
+        "Empty the text. Without one: go to Runs, where 1 to 8 open the screens.",
+        "escape",
+        footer=True,
+    ),
 ]

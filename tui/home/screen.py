@@ -188,6 +188,9 @@ class HomeScreen(LuthierScreen):
         if name is not None:
             self.app.call_later(self.app.journey.chat_with_endpoint)
 
+    def action_leave(self) -> None:
+        self.step_back()
+
     def step_back(self) -> bool:
         box = self.query_one("#home-path", Input)
         if box.value:

@@ -453,7 +453,7 @@ def _cells(entry: Entry, name: str, run: JobRow | None, preparing: bool) -> list
     return [
         Content(f"  {name}"),
         Content.styled(entry.base, "$foreground-muted"),
-        Content(f"r {entry.rank}" if entry.rank else number_format.count(entry.parameters)),
+        Content(f"rank {entry.rank}" if entry.rank else number_format.count(entry.parameters)),
         Content(number_format.size(entry.bytes) if entry.bytes else ""),
         Content(f"{entry.context_length:,}" if entry.context_length else ""),
         Content(number_format.loss(run.eval_loss) if run is not None else ""),

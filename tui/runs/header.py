@@ -96,7 +96,7 @@ def trouble(state: State) -> Content:
         case Lost(at=at):
             return Content.assemble(
                 ("Lost. ", "bold $error"),
-                f"Last heard from {number_format.age(at)}. Its supervisor is gone: the machine"
+                f"Last heard from {number_format.age(at)}. Its process is gone: the machine"
                 " restarted, or something killed it. What was saved is still there.",
             )
         case _:

@@ -21,6 +21,7 @@ from models.runs import Run, run_of
 from tui import key_bindings
 from tui.runs.header import trouble
 from tui.runs.job_facts import KIND_WORDS, LABEL, job_facts, last_sign
+from tui.serve.log_words import in_words
 from tui.shared.action import Handler, Place
 from tui.shared.hanging_text import HangingText
 from tui.shared.job_actions import confirm_stop, open_guard, show_certificate
@@ -69,7 +70,9 @@ class JobScreen(LuthierScreen):
                 yield SteadyText(id="job-phase-lines")
             with Vertical(id="job-log", classes="panel") as panel:
                 panel.border_title = "log"
-                yield LogPanel(self.job.log_path)
+                yield LogPanel(
+                    self.job.log_path, in_words if self.job.spec.kind == "server" else None
+                )
 
     def on_mount(self) -> None:
         self.advance()

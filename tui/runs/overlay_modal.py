@@ -39,11 +39,8 @@ class OverlayModal(Dialog[list[Job] | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = Content(f"Draw over {self._name}")
-            if self._runs:
-                boxes = [Selection(_line(row), row.id, row.id in self._shown) for row in self._runs]
-                yield CheckList(*boxes, compact=True)
-            else:
-                yield Static("There is no other run yet.", classes="hint")
+            boxes = [Selection(_line(row), row.id, row.id in self._shown) for row in self._runs]
+            yield CheckList(*boxes, compact=True)
             yield Static("", id="form-error", classes="hint")
             yield DialogKeys(
                 KeyHint("space", "space", "choose"),
@@ -58,7 +55,7 @@ class OverlayModal(Dialog[list[Job] | None]):
         self.query_one("#form-error", Static).update(Content.styled(text, "$warning"))
 
     def action_take(self) -> None:
-        selected_ids = set(self.query_one(CheckList).selected) if self._runs else set()
+        selected_ids = set(self.query_one(CheckList).selected)
         if len(selected_ids) < MOST_RUNS:
             self.dismiss([row.job for row in self._runs if row.id in selected_ids])
 

@@ -30,7 +30,7 @@ PANELS: tuple[Panel, ...] = ("samples", "log", "timeline", "data", "differs")
 class RunPanels(Vertical):
     """Say what there is with `show`; only the panel that is seen is drawn."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, first: Panel) -> None:
         super().__init__(id="panels", classes="panel")
         self.log_panel = LogPanel(log, self._in_words)
         self._switcher = ContentSwitcher(
@@ -39,7 +39,7 @@ class RunPanels(Vertical):
             Vertical(Timeline(), id="panel-timeline"),
             Vertical(TextPane(least=36), id="panel-data"),
             Vertical(TextPane(), id="panel-differs"),
-            initial="panel-samples",
+            initial=f"panel-{first}",
         )
         self._tracks: list[Track] = []
         self._drawn: tuple[object, ...] = ()

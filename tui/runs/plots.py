@@ -29,6 +29,7 @@ _DETAILS = (
 )
 """Whether a readout has the epoch, smoothed values, and words for what happened: the first row that
 fits is drawn."""
+_EVALUATIONS = "$secondary"  # the colour of their line
 
 
 def plot_of(
@@ -110,8 +111,8 @@ def _last_seen(record: RunRecord, metric: Metric, view: View) -> int:
 
 
 def _values(record: RunRecord, metric: Metric, window: int, at: int, words: bool) -> list[Content]:
-    """The exact value of the step, the smoothed one, the evaluation that was last then, and what
-    happened: in words, or only its signs."""
+    """The exact value of the step, the smoothed one, the evaluation that was last then with the
+    sign of its line, and what happened: in words, or only its signs."""
     curve = record.curves.get(metric.key)
     parts = []
     if curve:
@@ -123,7 +124,8 @@ def _values(record: RunRecord, metric: Metric, window: int, at: int, words: bool
             parts.append(_last_value(metric, curve, at))
     evaluations = record.curves.get(EVAL_LOSS.key)
     if metric is LOSS and evaluations and evaluations.steps[0] <= at:
-        parts.append(_last_value(EVAL_LOSS, evaluations, at))
+        sign_of_line = Content.styled(f"{glyphs().eval_point} ", _EVALUATIONS)
+        parts.append(sign_of_line + _last_value(EVAL_LOSS, evaluations, at))
     happened = [
         moment
         for moment in record.moments
@@ -131,7 +133,11 @@ def _values(record: RunRecord, metric: Metric, window: int, at: int, words: bool
     ]
     if not words:
         return [*parts, *(Content.styled(*sign(moment)) for moment in happened)]
-    return [*parts, *map(moment_content, happened)]
+    # why a checkpoint was made stands on the timeline
+    reasons_out = [
+        replace(moment, detail="") if moment.kind == "checkpoint" else moment for moment in happened
+    ]
+    return [*parts, *map(moment_content, reasons_out)]
 
 
 def _of_each(

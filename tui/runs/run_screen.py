@@ -46,7 +46,7 @@ class RunScreen(LuthierScreen):
     poll_seconds = 1.0
     CSS_PATH = "run.tcss"
     BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("run")
-    AUTO_FOCUS = "#panel-samples TextPane"
+    AUTO_FOCUS = ""  # the panel that is shown first
 
     def __init__(self, job: Job, overlaid: Sequence[Job] = ()) -> None:
         super().__init__()
@@ -56,7 +56,9 @@ class RunScreen(LuthierScreen):
         self._standing = NO_CERTIFICATE
         self._is_being_certified = False
         self.view = RunView()
-        self.panels = RunPanels(job.log_path)
+        self.panels = RunPanels(
+            job.log_path, "log" if isinstance(self.state, Failed) else PANELS[0]
+        )
         self._title_line = SteadyText(id="run-title")
         self._error_line = SteadyText(id="run-error")
         self.handlers = {**self._run_handlers(), **self._chart_handlers()}
@@ -68,6 +70,7 @@ class RunScreen(LuthierScreen):
         self.view.open(self.job, self.state)
         self._lay_over()
         self.advance()
+        self.panels.take_focus()
 
     @property
     def board(self) -> ChartBoard:
@@ -136,7 +139,7 @@ class RunScreen(LuthierScreen):
             "guard": Handler(lambda: show_guard(self, job), lambda: Run(job).can_talk),
             "error": Handler(self._show_error, lambda: isinstance(self.state, Failed)),
             "copy": Handler(self._copy_path),
-            "overlay": Handler(self._choose_overlay),
+            "overlay": Handler(self._choose_overlay, lambda: bool(self._other_runs)),
             "turn_panel": Handler(self._turn_panel),
             "go": Handler(
                 lambda: self.query_one(Timeline).go(), lambda: self.panels.current == "timeline"
@@ -174,10 +177,13 @@ class RunScreen(LuthierScreen):
 
         self.app.push_screen(ExportModal(self.view.tracks, self.board.metric, self.board.view))
 
+    @property
+    def _other_runs(self) -> list[JobRow]:
+        return [row for row in self.app.rows or [] if row.kind == "run" and row.id != self.job.id]
+
     def _choose_overlay(self) -> None:
         from tui.runs.overlay_modal import OverlayModal
 
-        runs = [row for row in self.app.rows or [] if row.kind == "run" and row.id != self.job.id]
         overlaid = {job.id for job in self.overlaid}
 
         def lay_over(jobs: list[Job] | None) -> None:
@@ -186,7 +192,7 @@ class RunScreen(LuthierScreen):
                 self._lay_over()
                 self.panels.choose("differs" if jobs else PANELS[0])
 
-        self.app.push_screen(OverlayModal(self.job.spec.name, runs, overlaid), lay_over)
+        self.app.push_screen(OverlayModal(self.job.spec.name, self._other_runs, overlaid), lay_over)
 
     def _lay_over(self) -> None:
         alive = {row.id: row.alive for row in self.app.rows or []}

@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, OptionList
 
-from jobs.state import Done, Failed, Lost, Queued, Stopped
+from jobs.state import Failed, Lost, Queued, Stopped
 from tui import key_bindings
 from tui.key_bindings import key_of, with_keys
 from tui.runs import run_columns
@@ -19,6 +19,7 @@ from tui.runs.colours import MOST_RUNS, RUN_COLOURS
 from tui.runs.run_columns import damaged_cells, in_order, run_list
 from tui.runs.run_order import RunOrder
 from tui.shared.action import Place
+from tui.shared.filter_line import FilterLine
 from tui.shared.glyphs import glyphs
 from tui.shared.messages import JobRemoved
 from tui.shared.row_table import Row, RowTable
@@ -64,10 +65,11 @@ class RunsScreen(LuthierScreen):
         yield SteadyText("", id="left-waiting")
         yield RowTable(run_columns.columns(bool(self.sorting.baseline_id)), "jobs")
         yield SteadyText("", id="empty", classes="empty")
-        yield Input(placeholder="name, kind or state", id="filter", compact=True)
+        yield FilterLine("filter", "name, kind or state")
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
-        text = self.query_one("#filter", Input).value
+        filter_line = self.query_one(FilterLine)
+        text = filter_line.text
         matching = [row for row in rows if row.matches(text)]
         damaged = [
             damaged_job
@@ -93,6 +95,7 @@ class RunsScreen(LuthierScreen):
                 *(Row(each.id, damaged_cells(each, baseline is not None)) for each in damaged),
             ]
         )
+        filter_line.show_count(len(matching) + len(damaged), len(rows) + len(self.app.damaged))
         table.display = bool(matching or damaged)
         left_waiting = sum(row.left_waiting for row in rows)
         line = self.query_one("#left-waiting", SteadyText)
@@ -195,16 +198,8 @@ class RunsScreen(LuthierScreen):
             if self.damaged is not None:
                 self.app.show_failure(self.damaged.error)
             return
-        if row.kind in ("server", "api"):
-            await self.app.journey.open_server()
-        elif row.kind == "inspect":
-            await self.app.journey.open_inspection(row.job)
-        elif row.kind == "guard" and isinstance(row.state, Done):
-            from tui.shared.job_actions import open_guard
-
-            open_guard(self, row.job)
-        elif row.kind != "run":
-            self.app.open_job(row.job)
+        if row.kind != "run":
+            await self.app.journey.open_listed(row)
         else:
             marked = [
                 listed.job
@@ -298,9 +293,7 @@ class RunsScreen(LuthierScreen):
     # The filter
 
     def action_filter(self) -> None:
-        box = self.query_one("#filter", Input)
-        box.add_class("-open")
-        box.focus()
+        self.query_one(FilterLine).open()
 
     @on(Input.Changed, "#filter")
     def filter_changed(self) -> None:
@@ -309,20 +302,18 @@ class RunsScreen(LuthierScreen):
     @on(Input.Submitted, "#filter")
     def filter_chosen(self) -> None:
         """Back to the list; the filter stays, and stays visible, unless it is empty."""
-        box = self.query_one("#filter", Input)
-        box.set_class(bool(box.value), "-open")
+        self.query_one(FilterLine).keep()
         self.query_one(RowTable).options.focus()
 
     def step_back(self) -> bool:
-        box = self.query_one("#filter", Input)
-        if self.marked and not box.has_class("-open"):
+        filter_line = self.query_one(FilterLine)
+        if self.marked and not filter_line.is_open:
             self.marked.clear()
             self.jobs_changed(self.app.rows or [])
             return True
-        if not box.has_class("-open"):
+        if not filter_line.is_open:
             return False
-        box.value = ""
-        box.remove_class("-open")
+        filter_line.close()
         self.query_one(RowTable).options.focus()
         return True
 

@@ -43,7 +43,7 @@ def server_facts(
             return Content.assemble(reason, _next_step())
         case Lost(at=at):
             return Content.assemble(
-                "Its supervisor is gone: the machine restarted, or something killed it."
+                "Its process is gone: the machine restarted, or something killed it."
                 f" Last heard from {number_format.age(at)}.",
                 _next_step(),
             )

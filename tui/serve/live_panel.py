@@ -22,6 +22,7 @@ IDLE_TICKS = 5
 """How many times as long a pause a server gets that does nothing, or does not answer."""
 _TIMEOUT = 3.0
 _BAR = 14
+_LABEL = 13
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Looked(Message):
 
 
 class LivePanel(SteadyText):
-    """Asks while it can be seen, and only then. What has no figure yet has a dot."""
+    """Asks while it can be seen, and only then. What has no figure yet says so."""
 
     def __init__(self) -> None:
         super().__init__(classes="panel")
@@ -107,22 +108,23 @@ class LivePanel(SteadyText):
                 "" if live is None else str(live.waiting),
             ),
             _pair(
-                "out",
+                "tokens out",
                 _rate(None if live is None else live.tokens_out),
                 "in",
                 _rate(None if live is None else live.tokens_in),
             ),
             Content.assemble(
-                ("cache    ", "$foreground-muted"), _bar(0.0 if live is None else live.cache)
+                (f"{'cache':<{_LABEL}}", "$foreground-muted"),
+                _bar(0.0 if live is None else live.cache),
             ),
-            _delay("TTFT", self._first_token, fresh),
-            _delay("a token", self._between_tokens, fresh),
+            _delay("first token", self._first_token, fresh),
+            _delay("per token", self._between_tokens, fresh),
         ]
         answering = ", ".join(live.adapters) if live is not None else ""
         lines.append(
             Content.assemble(
-                ("tuned    ", "$foreground-muted"),
-                Content(answering or glyphs().dot).truncate(22, ellipsis=True),
+                (f"{'tuned model':<{_LABEL}}", "$foreground-muted"),
+                Content(answering or "idle").truncate(22, ellipsis=True),
             )
         )
         self.update(Content("\n").join(lines))
@@ -131,7 +133,7 @@ class LivePanel(SteadyText):
 def _pair(name: str, value: str, other: str, other_value: str) -> Content:
     dot = glyphs().dot
     return Content.assemble(
-        (f"{name:<9}", "$foreground-muted"),
+        (f"{name:<{_LABEL}}", "$foreground-muted"),
         f"{value or dot:<8}",
         (f"{other:<8}", "$foreground-muted"),
         f"{other_value or dot:>6}",
@@ -156,9 +158,9 @@ def _bar(share: float) -> Content:
 
 def _delay(name: str, delay: Delay | None, fresh: bool) -> Content:
     """The mean, and what 95 of 100 keep."""
-    label = (f"{name:<9}", "$foreground-muted")
+    label = (f"{name:<{_LABEL}}", "$foreground-muted")
     if delay is None:
-        return Content.assemble(label, glyphs().dot)
+        return Content.assemble(label, ("no answer yet", "$foreground-muted"))
     high = "" if delay.high is None else f"95 % in {_seconds(delay.high)}"
     return Content.assemble(
         label,

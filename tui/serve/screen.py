@@ -22,6 +22,7 @@ from tui.serve import facts
 from tui.serve.adapters import Adapters
 from tui.serve.api_line import ApiLine
 from tui.serve.live_panel import LivePanel
+from tui.serve.log_words import in_words
 from tui.serve.snippets import LANGUAGES, Language, snippet
 from tui.shared.action import Handler, Place
 from tui.shared.hanging_text import HangingText
@@ -81,7 +82,7 @@ class ServeScreen(LuthierScreen):
                 yield SteadyText(id="snippet")
             with Vertical(id="server-log", classes="panel") as panel:
                 panel.border_title = "log"
-                yield LogPanel(None)
+                yield LogPanel(None, in_words)
         yield self.api
 
     # What is shown

@@ -116,8 +116,8 @@ def _beside_server(app: LuthierApp) -> list[Choice]:
 
 
 def _orders(app: LuthierApp) -> list[Choice]:
-    usual = "what runs, then what waits, then the newest"
-    return [Choice(name or None, name or "usual", "" if name else usual) for name in SORTABLE]
+    usual = Choice(None, "running first", "then what waits, then the newest")
+    return [Choice(name, name, "") if name else usual for name in SORTABLE]
 
 
 def _baselines(app: LuthierApp) -> list[Choice]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from textual.keys import key_to_character
+
 Place = str
 """Where something can be done: a screen of `tui.screens`, or a widget with keys of its own."""
 
@@ -95,6 +97,13 @@ _KEY_NAMES = {
 def key_name(key: str) -> str:
     name = _KEY_NAMES.get(key, key)
     return f"^{name.removeprefix('ctrl+')}" if name.startswith("ctrl+") else name
+
+
+def typed_character(key: str) -> str | None:
+    """What a key types; None for one that types nothing. Textual knows it only of characters that
+    Unicode calls as Textual does: not of "slash", "plus" and "minus"."""
+    name = key_name(key)
+    return name if len(name) == 1 else key_to_character(key)
 
 
 def key_of_name(name: str) -> str:

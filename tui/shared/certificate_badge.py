@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from models.certificate import Check
     from models.standing import Standing
 
+_LARGE = 10
 _SHARE = re.compile(r"of [a-z]")  # the unit of a share; a count is "of 41 prompts"
 
 
@@ -52,7 +53,7 @@ def warning(name: str, standing: Standing) -> Content | None:
 
 def figure(check: Check) -> str:
     """A check's figure as a person reads it: counts whole, shares in percent, measures with four
-    places."""
+    places, or one where they are large."""
     return _number(check, check.figure)
 
 
@@ -70,4 +71,6 @@ def _number(check: Check, value: float | None) -> str:
         return ""
     if _SHARE.match(check.unit):
         return f"{100 * value:.1f} %"
-    return f"{value:,.0f}" if value == int(value) else f"{value:.4f}"
+    if value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.4f}" if abs(value) < _LARGE else f"{value:,.1f}"

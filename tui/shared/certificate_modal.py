@@ -18,6 +18,7 @@ from textual.widgets import OptionList, Static
 from jobs.home import jobs_directory
 from jobs.luthier_error import LuthierError
 from models.chapters import Chapter
+from models.standing import Standing, of_chapter
 from tui.shared.certificate_words import (
     COLUMNS,
     IDENTITY,
@@ -129,7 +130,9 @@ class CertificateModal(Dialog[NextStep]):
             return
         self.query_one("#chapters").display = not self._opened
         self.query_one("#checks").display = bool(self._opened)
-        self.query_one(".dialog").border_title = self._title()
+        dialog = self.query_one(".dialog")
+        dialog.border_title = self._title()
+        dialog.set_class(self._standing.verdict == "red", "-error")
         if self._opened:
             indent = _MARK if self._opened == IDENTITY else 0
             self.query_one("#certificate", HangingText).hang(self._checks(self._opened), indent)
@@ -152,8 +155,17 @@ class CertificateModal(Dialog[NextStep]):
 
     def _title(self) -> Content:
         part = self._opened.partition(" ")[0]
-        title = next((f": {word}" for kind, word in WORDS.items() if kind == part), "")
+        words = [(IDENTITY, IDENTITY), *WORDS.items()]
+        title = next((f": {word}" for kind, word in words if kind == part), "")
         return Content(f"Certificate of {self.proofs.name}{title}")
+
+    @property
+    def _standing(self) -> Standing:
+        """Of what is shown: of all lines, or of the one whose checks are open."""
+        if self._opened == IDENTITY:
+            return self.proofs.of_certificate
+        chapter = self._chapter(self._opened)
+        return self.proofs.standing if chapter is None else of_chapter(chapter)
 
     def _measuring(self, line_id: str) -> list[KeyHint]:
         """The key that measures a line, unless a job is doing so already."""

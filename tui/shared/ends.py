@@ -78,7 +78,7 @@ def end_text(row: JobRow) -> str:
         case Stopped():
             return f"{row.name} was stopped."
         case Lost():
-            return f"{row.name} was lost: its supervisor is gone."
+            return f"{row.name} was lost: its process is gone."
         case _:
             return f"{row.name} is {word(row.state)}."
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from textual.binding import Binding
 from textual.events import Resize
-from textual.keys import key_to_character
 from textual.screen import Screen
 
 from tui import key_bindings
-from tui.shared.action import key_name
+from tui.shared.action import key_name, typed_character
 from tui.shared.key_line import GAP, KeyHint, KeyLine
 
 _QUITS_WHILE_TYPING = "ctrl+q"
@@ -44,7 +43,7 @@ class KeyFooter(KeyLine):
             and not (
                 focused is not None
                 and not active.binding.priority
-                and focused.check_consume_key(key, key_to_character(key))
+                and focused.check_consume_key(key, typed_character(key))
             )
         ]
         first_keys = {binding.id: binding for binding in reversed(possible)}

@@ -23,16 +23,9 @@ if TYPE_CHECKING:
     from workshop.job_list import JobRow
 
 _Form = Literal["title", "key", "none"]
-_FORMS: list[tuple[_Form, _Form]] = [
-    ("title", "title"),
-    ("title", "key"),
-    ("title", "none"),
-    ("key", "key"),
-    ("key", "none"),
-    ("none", "none"),
-]
-"""How tabs are drawn, and the minor ones among them, from the widest to the narrowest. The one of
-the screen in front always has its title."""
+_Words = Literal["all", "some", "few"]
+_WORDS: list[_Words] = ["all", "some", "few"]
+"""In which the state is said: the most that leave the names of all screens their room."""
 _TAB_OF: dict[Place, Place] = {"run": "runs", "report": "compare"}
 """The tabs of screens that other screens open."""
 _GAP = 4  # cells beside tabs and state
@@ -49,14 +42,9 @@ class HeaderTab(Static):
         self._form: _Form | None = None
         self.set_class(is_here, "-here")
 
-    def _form_of(self, usual: _Form, minor: _Form) -> _Form:
-        if self._is_here:
-            return "title"
-        return minor if self._screen_info.minor else usual
-
-    def width_as(self, usual: _Form, minor: _Form) -> int:
-        """Its cells where usual and minor tabs have these forms."""
-        match self._form_of(usual, minor):
+    def width_as(self, form: _Form) -> int:
+        """Its cells in this form. The one of the screen in front always has its title."""
+        match "title" if self._is_here else form:
             case "title":
                 return len(self._key) + len(self._screen_info.title) + 3
             case "key":
@@ -64,8 +52,8 @@ class HeaderTab(Static):
             case "none":
                 return 0
 
-    def show_as(self, usual: _Form, minor: _Form) -> None:
-        form = self._form_of(usual, minor)
+    def show_as(self, form: _Form) -> None:
+        form = "title" if self._is_here else form
         if form == self._form:
             return
         self._form = form
@@ -108,7 +96,10 @@ class HeaderLine(Horizontal):
 
     def show_jobs(self, rows: list[JobRow] | None) -> None:
         self._rows = rows
-        text = _state_text(rows or [], self.app.machine, narrow=self.app.size.width < 100)
+        texts = [_state_text(rows or [], self.app.machine, words) for words in _WORDS]
+        text = next(
+            (text for text in texts if set(self._forms_beside(text)) == {"title"}), texts[-1]
+        )
         self.query_one("#app-state", SteadyText).update(text, layout=False)
         if text != self._state:
             self._state = text
@@ -119,18 +110,25 @@ class HeaderLine(Horizontal):
         self._fit()
 
     def _fit(self) -> None:
-        """Have the tabs leave the state its room: first the minor ones go, then titles."""
-        tabs = list(self.query(HeaderTab))
-        state = self._state.cell_length if self._state is not None else 0
-        room = self.size.width - self.query_one("#app-name").outer_size.width - state - _GAP
-        label = self.query_one("#app-mode", Static)
+        """Have the tabs leave the state its room."""
+        tabs = self.query(HeaderTab)
+        for tab, form in zip(tabs, self._forms_beside(self._state or Content("")), strict=True):
+            tab.show_as(form)
+
+    def _forms_beside(self, state: Content) -> list[_Form]:
+        """The widest tabs that leave this state its room: from the last one on, titles go first,
+        then keys."""
+        tabs, label = list(self.query(HeaderTab)), self.query_one("#app-mode", Static)
+        name_width = self.query_one("#app-name").outer_size.width
+        room = self.size.width - name_width - state.cell_length - _GAP
         room -= label.outer_size.width if label.display else 0
-        forms = next(
-            (forms for forms in _FORMS if sum(tab.width_as(*forms) for tab in tabs) <= room),
-            _FORMS[-1],
-        )
-        for tab in tabs:
-            tab.show_as(*forms)
+        forms: list[_Form] = ["title"] * len(tabs)
+        for narrower in ("key", "none"):
+            for index in reversed(range(len(tabs))):
+                if sum(map(HeaderTab.width_as, tabs, forms)) <= room:
+                    return forms
+                forms[index] = narrower
+        return forms
 
 
 def _key_of(screen: ScreenInfo) -> str:
@@ -143,7 +141,7 @@ def _key_of(screen: ScreenInfo) -> str:
     )
 
 
-def _state_text(rows: list[JobRow], machine: Machine | None, narrow: bool) -> Content:
+def _state_text(rows: list[JobRow], machine: Machine | None, words: _Words) -> Content:
     if not rows:
         return _IDLE
     # not before the first paint
@@ -154,28 +152,21 @@ def _state_text(rows: list[JobRow], machine: Machine | None, narrow: bool) -> Co
     parts = []
     # an empty home's machine may be as busy as it likes
     if machine is not None and running_count(rows):
-        parts += [short] if (short := strain(machine, narrow)) else []
+        parts += [short] if (short := strain(machine, words != "all")) else []
     server = newest_server(rows)
     waiting = sum(row.position > 0 for row in rows)
     jobs = running_count(row for row in rows if row.kind != "server") - sum(
         row.position > 0 and row.kind != "server" for row in rows
     )
     if jobs:
-        parts.append(
-            _signed(
-                glyphs().running, "$primary", f"{jobs}{'' if narrow and waiting else ' running'}"
-            )
-        )
+        running = "" if words == "few" and waiting else " running"
+        parts.append(_signed(glyphs().running, "$primary", f"{jobs}{running}"))
     if waiting:
-        parts.append(
-            _signed(
-                glyphs().queued, "$foreground-muted", f"{waiting}{'' if narrow else ' waiting'}"
-            )
-        )
+        in_words = "" if words == "few" else " waiting"
+        parts.append(_signed(glyphs().queued, "$foreground-muted", f"{waiting}{in_words}"))
     if server is not None and isinstance(server.state, Running):
-        parts.append(
-            _signed(glyphs().running, "$success", "serving" if narrow else f"serving {server.name}")
-        )
+        name = f" {server.name}" if words == "all" else ""
+        parts.append(_signed(glyphs().running, "$success", f"serving{name}"))
     elif server is not None and isinstance(server.state, Asleep):
         parts.append(_signed(glyphs().asleep, "$secondary", "server asleep"))
     elif server is not None and isinstance(server.state, Starting):

@@ -1,4 +1,4 @@
-"""The command palette: every action of the registry, with its key."""
+"""The command palette: every action of the registry, with its key, and every job by its name."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, cast
 
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 
+from jobs.state import word
 from tui.key_bindings import ACTIONS, place_of
 from tui.screens import PLACE_TITLES
 from tui.shared.action import Action
+from workshop import number_format
 
 if TYPE_CHECKING:
     from tui.app import LuthierApp
@@ -24,6 +26,9 @@ def label(action: Action) -> str:
     )
 
 
+_NAMED = 2  # a job of that name comes before what merely has its letters in a long help
+
+
 class Palette(CommandPalette):
     CSS_PATH = "palette.tcss"
 
@@ -34,7 +39,17 @@ class ActionProvider(Provider):
             yield DiscoveryHit(label(action), partial(self._run, action), help=_help(action))
 
     async def search(self, query: str) -> Hits:
-        matcher = self.matcher(query)
+        matcher, app = self.matcher(query), cast("LuthierApp", self.app)
+        for row in app.rows or []:
+            name = f"open {row.name}"
+            if query.lower() in name:
+                yield Hit(
+                    _NAMED * matcher.match(name),
+                    matcher.highlight(name),
+                    partial(app.journey.open_listed, row),
+                    text=name,
+                    help=f"{row.kind}, {word(row.state)}, {number_format.age(row.created)}",
+                )
         for action in self._in_order():
             score = matcher.match(f"{label(action)} {action.help}")
             if score > 0:

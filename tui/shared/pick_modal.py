@@ -18,6 +18,9 @@ from tui.shared.dialog import Dialog, DialogKeys
 from tui.shared.key_line import KeyHint
 from tui.shared.styles import PICK
 
+_AROUND = 12  # lines around the list: border, text, note and keys
+_OF_THE_LIST = frozenset({"enter", "up", "down"})
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -45,6 +48,8 @@ class PickModal(Dialog[R], Generic[T, R]):
     heading: ClassVar[str] = ""
     placeholder: ClassVar[str] = "type to search"
     narrows: ClassVar[bool] = True
+    takes_text: ClassVar[bool] = False
+    """Whether what is typed may be taken itself, also where there is nothing to choose."""
     hints: ClassVar[list[KeyHint]] = [
         KeyHint("enter", "enter", "choose"),
         KeyHint("down", "up down", "move"),
@@ -58,6 +63,8 @@ class PickModal(Dialog[R], Generic[T, R]):
     def compose(self) -> ComposeResult:
         with Vertical(id="pick") as dialog:
             dialog.border_title = Content(self.heading)
+            if self.narrows:
+                dialog.styles.height = _AROUND
             yield Input(placeholder=self.placeholder, compact=True)
             yield OptionList(compact=True)
             yield Static(id="pick-note")
@@ -74,6 +81,23 @@ class PickModal(Dialog[R], Generic[T, R]):
         self._picks = list(picks)
         self.query_one("#pick-note", Static).update(Content(note))
         self._show()
+        self._fit()
+
+    def _fit(self) -> None:
+        """As high as all the picks need, so that typing does not change it; without a text and the
+        keys of a list where there is nothing to choose."""
+        box, options = self.query_one(Input), self.query_one(OptionList)
+        is_empty = not (self._picks or box.value or self.takes_text)
+        if box.display == is_empty:
+            box.display = options.display = not is_empty
+            self.set_focus(None if is_empty else box)
+            self.query_one(DialogKeys).show(
+                [hint for hint in self.hints if not (is_empty and hint.key in _OF_THE_LIST)]
+            )
+        lines = sum(len(pick.line.split()) for pick in self._picks)
+        # where other picks come with each text, it must not jump either
+        height = lines + _AROUND if self.narrows else "80%"
+        self.query_one("#pick").styles.height = "auto" if is_empty else height
 
     @on(Input.Changed)
     def typed(self) -> None:

@@ -24,6 +24,10 @@ _NOISE = re.compile(
     rb"|Triton is installed, but|Failed to load CPU gemm_4bit_forward"
     rb"|[^\n]*\d+%(?: Completed )? ?\|[^\n]*(?:it|s|B)/(?:s|it)[^\n]*\]\s*$"
 )
+_STOPS = re.compile(rb"[^\n]* \[shutdown\] API server: shutdown triggered")
+_STARTS = b"INFO:     Started server process"
+_OF_VLLM = re.compile(rb"\(\w+ pid=\d+\) ")
+"""Once vLLM has been asked to stop, its processes complain of each other's end."""
 _PYTHON_WARNING = re.compile(rb"[^\n]*\.py:\d+: \w*Warning: ")
 Words = Callable[[str], str]
 """Says a printed line in words; the same line where it has none."""
@@ -48,7 +52,7 @@ class ReadableLog:
         self._in_words = in_words
         self._offset = 0
         self._looked_at = 0
-        self._after_warning = False
+        self._after_warning = self._is_stopping = False
         # folded stretches of lines, and which line of this log each of them is
         self._begins, self._ends, self._places = array("Q"), array("Q"), array("Q")
 
@@ -91,7 +95,11 @@ class ReadableLog:
     def _judge(self, line: bytes) -> None:
         number, self._looked_at = self._looked_at, self._looked_at + 1
         source = self._after_warning and line.startswith(b"  ")
-        noise = source or _NOISE.match(line) is not None
+        if line.startswith(_STARTS):
+            self._is_stopping = False
+        of_the_end = self._is_stopping and _OF_VLLM.match(line) is not None
+        noise = source or of_the_end or _NOISE.match(line) is not None
+        self._is_stopping = self._is_stopping or _STOPS.match(line) is not None
         self._after_warning = noise and _PYTHON_WARNING.match(line) is not None
         if not noise:
             return

@@ -88,7 +88,7 @@ def progress_content(row: JobRow, bar_width: int) -> Content:
             return Content(title)
         case Lost(waited=waited):
             return _muted(
-                "was waiting when the machine went down" if waited else "its supervisor is gone"
+                "was waiting when the machine went down" if waited else "its process is gone"
             )
 
 

@@ -19,6 +19,7 @@ from models.runs import Run
 from trainer.data.ledger import describe, read_ledger
 from workshop.api.names import job_id, model_name
 from workshop.job_list import seconds_left
+from workshop.runs.eval_losses import NO_EVAL_LOSSES
 from workshop.runs.moments import moment_of
 
 Level = Literal["info", "warn", "error"]
@@ -82,7 +83,10 @@ class RunLog:
 
     @property
     def seconds_left(self) -> float | None:
-        return seconds_left(list(self._recent)) if self._recent else None
+        if not self._recent:
+            return None
+        due = NO_EVAL_LOSSES.read_on(self.run.job.events_path).seconds_due
+        return seconds_left(list(self._recent), due)
 
     def _take(self, line: Event) -> None:
         event = typed(line)

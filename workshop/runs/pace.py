@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 
 from jobs.events import NEWEST_STEPS
 from models import events
@@ -39,23 +39,12 @@ def usual_step(steps: Sequence[int], times: Sequence[float]) -> float | None:
     return median(gaps) if gaps else None
 
 
-@dataclass
-class Evaluations:
-    """What the evaluations of a run take, as far as they were measured and as the plan has it."""
-
-    seconds: float = 0.0
-    measured: int = 0
-
-    def add(self, event: events.Eval) -> None:
-        if event.seconds is not None and event.seconds >= 0:
-            self.seconds += event.seconds
-            self.measured += 1
-
-    def each(self, outlook: events.Evaluations) -> TimeLeft:
-        """What one takes, about."""
-        if self.measured:
-            return TimeLeft(self.seconds / self.measured)
-        return TimeLeft(outlook.seconds / max(1, outlook.evaluations), about=True)
+def seconds_of_each(measured: Sequence[float], outlook: events.Evaluations) -> TimeLeft:
+    """What one evaluation takes: as long as those of the run that were measured, else as its plan
+    has it."""
+    if measured:
+        return TimeLeft(fmean(measured))
+    return TimeLeft(outlook.seconds / max(1, outlook.evaluations), about=True)
 
 
 def is_late(usual: float | None, age: float) -> bool:

@@ -23,10 +23,11 @@ from workshop.runs.chart_metrics import (
 )
 from workshop.runs.curve import Curve
 from workshop.runs.moments import Moment, moment_of
-from workshop.runs.pace import RECENT, Evaluations, TimeLeft, usual_step
+from workshop.runs.pace import RECENT, TimeLeft, seconds_of_each, usual_step
 
 _step_figures = [(metric.key, metric.value_of) for metric in STEP_FIGURES]
 _eval_figures = [(metric.key, metric.value_of) for metric in EVAL_FIGURES]
+_LEAST_LEFT = 0.5  # seconds: less would be shown as 0
 
 
 @dataclass
@@ -63,7 +64,7 @@ class RunRecord:
     times: Curve = field(default_factory=Curve)
     """When each step was told."""
     _attempt_began: int = 0
-    _evaluations: Evaluations = field(default_factory=Evaluations)
+    _evaluation_seconds: list[float] = field(default_factory=list)
 
     # What is told
 
@@ -147,7 +148,8 @@ class RunRecord:
             self.curve(key).extend(numbers, figures)
 
     def _evaluated(self, event: events.Eval) -> None:
-        self._evaluations.add(event)
+        if event.seconds is not None and event.seconds >= 0:
+            self._evaluation_seconds.append(event.seconds)
         for key, value_of in _eval_figures:
             self.curve(key).extend([event.step], [number(value_of(event))])
         for name, value in (event.metrics or {}).items():
@@ -254,19 +256,19 @@ class RunRecord:
 
     def time_left(self, now: float) -> TimeLeft | None:
         """What the remaining steps take at the pace of this attempt, and the evaluations that are
-        due; of one that is under way, what is left of it."""
+        due; of one that is under way, what is left of it. None if that is unknown, as it is of the
+        last evaluation when it takes longer than the others did."""
         usual = self.usual_step
         if self.ended or usual is None or self.step > self.total:
             return None
-        seconds = usual * (self.total - self.step)
-        due = self.evaluations_due
-        if not due or self.plan is None:
-            return TimeLeft(seconds)
-        each = self._evaluations.each(self.plan.evaluation)
-        seconds += due * each.seconds
-        if self.activity.startswith("evaluating") and self.last_step_at is not None:
-            seconds -= min(each.seconds, max(0.0, now - self.last_step_at))
-        return TimeLeft(seconds, each.about)
+        seconds, is_about = usual * (self.total - self.step), False
+        if self.plan is not None and (due := self.evaluations_due):
+            each = seconds_of_each(self._evaluation_seconds, self.plan.evaluation)
+            is_evaluating = self.activity.startswith("evaluating")
+            under_way = now - (self.last_step_at or now) if is_evaluating else 0.0
+            seconds += due * each.seconds - min(each.seconds, max(0.0, under_way))
+            is_about = each.about or under_way > each.seconds
+        return TimeLeft(seconds, is_about) if seconds >= _LEAST_LEFT else None
 
     def elapsed(self, now: float) -> float | None:
         """The time of all attempts, waiting between them left out."""

@@ -143,7 +143,10 @@ class RunServer:
             self._system_of_data = system
             session.use_settings(replace(session.settings, system=system))
             if system:
-                self._view.notify("The chat has the system prompt of the data. ^o changes it.")
+                self._view.notify(
+                    f"The chat has the system prompt of the data. {key_of('chat.settings')} changes"
+                    " it."
+                )
 
     def show_status(self) -> None:
         self.status_text.update(self._status())

@@ -108,7 +108,7 @@ def faint(painting: Painting) -> set[str]:
 
 
 @pytest.mark.heavy
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 async def test_every_picture(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:

@@ -19,7 +19,7 @@ from tests.tui.lock_holder import held
 from tui.app import LuthierApp
 from tui.shared.error_modal import ErrorModal
 
-pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
 
 TEXTS = (
     "x" * 60_000,

@@ -14,7 +14,7 @@ from tests.tui.walk import HUGE, THEMES, Leaf, Painting, filled, paintings
 from tui.key_bindings import ACTIONS
 from tui.shared.glyphs import glyphs
 
-pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(1200)]
 
 _APART = re.compile(r"[\s\u2500-\u259f\u2800-\u28ff]+")  # blanks, boxes, bars, braille
 _LONG = 20  # cells: more than a word of a language

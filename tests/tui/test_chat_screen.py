@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.selection import SELECT_ALL
 from textual.widgets import Input, Static, TextArea
 
 from jobs.job import Job
@@ -207,6 +208,20 @@ async def test_follows_the_end_only_while_there(server: FakeServer) -> None:
         await until(lambda: not screen.session.answering, pilot)
         assert right.scroll_y == 3
         assert left.scroll_y == left.max_scroll_y > 100
+
+
+async def test_a_selection_is_copied_while_its_rows_are_made_anew(server: FakeServer) -> None:
+    async with chat(server) as (pilot, screen):
+        await ask(pilot, screen, "Hi")
+        (transcript, *_) = screen.query(Transcript)
+        screen.selections = {transcript: SELECT_ALL}
+        await pilot.press("ctrl+c")
+        assert "base says: Hi" in pilot.app.clipboard
+        transcript.notify_style_update()  # as another theme does it
+        assert transcript.get_selection(SELECT_ALL) == ("", "\n")
+        await pilot.pause()
+        text, _ = transcript.get_selection(SELECT_ALL) or ("", "")
+        assert "base says: Hi" in text
 
 
 async def test_without_colours(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -235,7 +235,12 @@ class Transcript(ScrollView, can_focus=True):
         return True
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        rows = [self._row(row).text.rstrip() for row in range(self.virtual_size.height)]
+        # not by `virtual_size`: it outlives rows that are about to be made anew
+        rows = [
+            answer_rows.row(number).text.rstrip()
+            for answer_rows in self._rows
+            for number in range(len(answer_rows))
+        ]
         return selection.extract("\n".join(rows)), "\n"
 
     # Scrolling

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from models.certificate import Check, Column, Verdict
+from models.certificate import SEVERITY, Check, Column, Verdict
 from models.provenance import ADAPTER, MODEL
 from serve.certificate import agreement
 from serve.certificate.agreement import Noise, at_most
@@ -140,10 +140,11 @@ def _served_merged(effect: Check) -> Check:
 
 def _with_way_out(merged: list[Check], judged: Sequence[Check]) -> list[Check]:
     """Where the served adapter agrees with the trained model and the merged model does not, its
-    first fault says what can be served."""
+    gravest fault says what can be served."""
     adapter = [check for check in judged if check.name.startswith(_ADAPTER_IN_VLLM)]
-    fault = next((check for check in merged if check.verdict != "green"), None)
-    if fault is None or not adapter or any(check.verdict != "green" for check in adapter):
+    fault = max(merged, key=lambda check: SEVERITY.index(check.verdict), default=None)
+    is_adapter_green = bool(adapter) and all(check.verdict == "green" for check in adapter)
+    if fault is None or fault.verdict == "green" or not is_adapter_green:
         return merged
     sentence = f"{fault.sentence} vLLM with the adapter agrees: serve the adapter instead."
     return [replace(fault, sentence=sentence) if check is fault else check for check in merged]

@@ -318,6 +318,27 @@ def with_chapters(run: Job) -> None:
     chapters.write(run.directory, chapter("recites", "green"))
 
 
+async def test_what_differs_stands_behind_what_agrees_and_its_gravest_fault_below(
+    jobs_by_name: dict[str, Job],
+) -> None:
+    captain = jobs_by_name["captain"]
+    written = certified(captain)
+    faults = [
+        certificate.Check(
+            f"merged, {engine}, mean NLL", "red", f"The merged model in {engine} is another."
+        )
+        for engine in ("transformers", "vLLM")
+    ]
+    checks = [*written.checks, *faults]
+    certificate.write(captain.directory, dataclasses.replace(written, checks=checks))
+    async with LuthierApp("models").run_test(size=(80, 24)) as pilot:
+        await open_certificate(pilot)
+        text = screen_text(pilot.app)
+        assert "trained = served ≠ merged · shipped" in text
+        assert "The merged model in transformers is another." in text
+        assert "1 further check is not green either" in text and "in vLLM" not in text
+
+
 async def test_a_chapter_opens_with_its_checks_and_esc_leads_back(
     jobs_by_name: dict[str, Job],
 ) -> None:

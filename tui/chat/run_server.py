@@ -99,11 +99,11 @@ class RunServer:
             server = once_ready(job)
             # an adapter that it has loaded may have the name of the next one
             names = [have_it_serve(server.refreshed(), run) for run in runs]
-            speakers, seen = _speakers(server.job.id, names)
-            seen = with_context_length(seen, self._session.reachable)
+            speakers, chat_server = _speakers(server.job.id, names)
+            chat_server = with_context_length(chat_server, self._session.reachable)
         except LuthierError as error:
             return partial(self._failed, jobs, error)
-        return partial(self._served, jobs, system_prompt_of(runs), speakers, seen)
+        return partial(self._served, jobs, system_prompt_of(runs), speakers, chat_server)
 
     def _server_chosen(self, runs: _Runs, job: Job) -> None:
         """It may still be starting."""
@@ -143,10 +143,8 @@ class RunServer:
             self._system_of_data = system
             session.use_settings(replace(session.settings, system=system))
             if system:
-                self._view.notify(
-                    f"The chat has the system prompt of the data. {key_of('chat.settings')} changes"
-                    " it."
-                )
+                notice = "The chat has the system prompt of the data. {chat.settings} changes it."
+                self._view.notify(with_keys(notice).plain)
 
     def show_status(self) -> None:
         self.status_text.update(self._status())

@@ -109,10 +109,10 @@ class Speakers:
         self._view.notify(f"The server loads {offer.speaker.model}.", timeout=3)
 
         def load() -> tuple[Speaker, ChatServer | None]:
-            speaker, found = models.load(offer, server), self._find_server()
-            if found is not None:
-                found = with_context_length(found, self._session.reachable)
-            return speaker, found
+            speaker, chat_server = models.load(offer, server), self._find_server()
+            if chat_server is not None:
+                chat_server = with_context_length(chat_server, self._session.reachable)
+            return speaker, chat_server
 
         self._view.in_thread(load, lambda loaded: self.put(position, *loaded), group="load")
 

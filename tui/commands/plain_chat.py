@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 import click
@@ -33,6 +34,7 @@ from tui.commands.output import (
     talk,
     write,
 )
+from tui.commands.streamed_words import StreamedWords
 from workshop.chat.ballot import ballot_of, cast
 from workshop.chat.session import LETTERS, ChatSession
 
@@ -49,11 +51,16 @@ async def printing(
     sampling: Sampling,
     tools: Sequence[dict[str, object]],
 ) -> AsyncIterator[Delta | Finished]:
-    """An answer's pieces, each printed as it passes."""
-    async for piece in stream_chat(endpoint, model, messages, sampling, tools):
-        if isinstance(piece, Delta):
-            write(piece.text, end="")
-        yield piece
+    """An answer's pieces, each printed as it passes; at a terminal in whole words."""
+    words = StreamedWords(get_terminal_size().columns)
+    is_terminal = sys.stdout.isatty()
+    try:
+        async for piece in stream_chat(endpoint, model, messages, sampling, tools):
+            if isinstance(piece, Delta):
+                write(words.take(piece.text) if is_terminal else piece.text, end="")
+            yield piece
+    finally:
+        write(words.rest(), end="")
 
 
 class PlainChat:

@@ -10,7 +10,7 @@ from typing import Literal
 from textual.content import Content
 
 from jobs.counting import counted
-from models.certificate import Certificate, Check, Verdict, worst
+from models.certificate import SEVERITY, Certificate, Check, Verdict, worst
 from models.chapters import ORDER, Chapter, ChapterKind, faults
 from models.standing import NO_CERTIFICATE, Standing, of_chapter
 from tui.shared.certificate_badge import badge, bound, figure, sign
@@ -59,7 +59,8 @@ class Proofs:
 
 def claim(proofs: Proofs) -> Content:
     """ "trained = merged = served = shipped": what is not proved yet fades behind the others, what
-    is disproved is red."""
+    is disproved is red, and behind what is proved: "trained ≠ merged = served" would say that the
+    served model is the merged one."""
     written = proofs.certificate
     merged, served = _split(written)
     shipped = [of_chapter(chapter) for chapter in proofs.chapters if chapter.kind == "shipped"]
@@ -69,13 +70,17 @@ def claim(proofs: Proofs) -> Content:
         ("shipped", worst(of.verdict for of in shipped) if shipped else None),
     ]
     parts = [Content.styled("trained", "bold" if written is not None else _MUTED)]
-    for name, verdict in sorted(links, key=lambda link: link[1] is None):
+    for name, verdict in sorted(links, key=lambda link: _distance(link[1])):
         if verdict is None:
             parts.append(Content.styled(f" {glyphs().dot} {name}", _MUTED))
             continue
         _, colour, _ = sign(Standing(verdict))
         parts.append(Content.assemble((f" {_SIGNS[verdict]} ", colour), (name, "bold")))
     return Content("").join(parts)
+
+
+def _distance(verdict: Verdict | None) -> int:
+    return len(SEVERITY) if verdict is None else SEVERITY.index(verdict)
 
 
 def _split(written: Certificate | None) -> tuple[list[Check], list[Check]]:
@@ -173,7 +178,7 @@ def more(proofs: Proofs, line_id: str) -> Content:
         if proofs.certificate is None:
             return _invitation(proofs, "c", NOT_MADE, "identity", "luthier certify {run}")
         agree = Content("Token ids, probabilities, stop tokens and bytes agree.")
-        text = _sentences(proofs.of_certificate, proofs.certificate.faults) or agree
+        text = _in_short(proofs.of_certificate, proofs.certificate.faults) or agree
         return _and_being_made(text, IDENTITY, proofs)
     chapter = next((chapter for chapter in proofs.chapters if row_id(chapter) == line_id), None)
     if chapter is None:
@@ -186,8 +191,18 @@ def more(proofs: Proofs, line_id: str) -> Content:
             maker.command,
         )
     standing = of_chapter(chapter)
-    text = _sentences(standing, faults([chapter])) or Content(chapter.summary)
+    text = _in_short(standing, faults([chapter])) or Content(chapter.summary)
     return _and_being_made(text, chapter.kind, proofs)
+
+
+def _in_short(standing: Standing, checks: Sequence[Check]) -> Content:
+    """The gravest fault; the page has no room for many."""
+    text, further = _sentences(standing, checks[:1]), len(checks) - 1
+    if further < 1:
+        return text
+    are = "is not green either" if further == 1 else "are not green either"
+    words = f"\n{counted(further, 'further check')} {are}: enter shows them all."
+    return Content.assemble(text, (words, _MUTED))
 
 
 def _and_being_made(text: Content, kind: str, proofs: Proofs) -> Content:

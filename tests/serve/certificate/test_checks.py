@@ -226,11 +226,15 @@ def test_merged_model_of_the_base_alone() -> None:
 
 def test_a_merged_model_that_differs_points_to_the_adapter_only_where_that_agrees() -> None:
     way_out = "vLLM with the adapter agrees: serve the adapter instead."
+    rounded = Scores([-1.07] * COUNT, [8] * COUNT, None)
     broken = evidence()
-    broken.reference = reference(merged=near(BASE))
-    broken.merged = Served(scores=near(BASE), answers=ENDED)
-    faults = [check.sentence for check in not_green(broken).values()]
-    assert faults[0].endswith(way_out) and way_out not in " ".join(faults[1:])
+    broken.reference = reference(merged=rounded)
+    broken.merged = Served(scores=rounded, answers=ENDED)
+    found = not_green(broken)
+    assert found["merged, transformers, log-probs"].verdict == "amber"
+    gravest = found.pop("merged, transformers, mean NLL")
+    assert gravest.verdict == "red" and gravest.sentence.endswith(way_out)
+    assert way_out not in " ".join(check.sentence for check in found.values())
     broken.tuned = Served(scores=near(BASE), answers=ENDED)
     assert way_out not in " ".join(check.sentence for check in not_green(broken).values())
 

@@ -254,7 +254,8 @@ async def test_the_chat_has_the_system_prompt_of_the_data_until_somebody_writes_
         screen = app.screen
         assert isinstance(screen, ChatScreen)
         await until(pilot, lambda: screen.session.settings.system == "Be a captain.")
-        assert any("system prompt of the data" in note.message for note in app._notifications)
+        said = "system prompt of the data"
+        await until(pilot, lambda: any(said in note.message for note in app._notifications))
         await app.journey.chat_with(jobs_by_name["first-try"])
         await until(pilot, lambda: screen.session.settings.system == "Be first.")
         screen.use_settings(replace(screen.session.settings, system="Be brief."))

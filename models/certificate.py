@@ -48,6 +48,12 @@ class Check:
     unit: str = ""
     at_least: bool = False
 
+    @property
+    def is_of_merged(self) -> bool:
+        """Whether it is about the merged model, such as "merged, vLLM, log-probs" and "stop tokens,
+        merged"."""
+        return "merged" in self.name.replace(",", "").split()
+
 
 @dataclass(frozen=True)
 class Column:

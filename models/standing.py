@@ -3,14 +3,14 @@ wherever the model is named."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.luthier_error import LuthierError
 from models import certificate, chapters
-from models.certificate import SEVERITY, Verdict, touched_since
-from models.chapters import TITLES, Chapter
+from models.certificate import SEVERITY, Certificate, Verdict, touched_since
+from models.chapters import TITLES, Chapter, ChapterKind
 from models.run_folder import RunFolder
 
 
@@ -31,8 +31,20 @@ def standing(run_directory: Path) -> Standing:
     """The worst of a run's certificate and its chapters. One whose files were touched since is at
     best amber: it speaks of files that are no more. Chapters alone make no model green: they do not
     say that it is the one that was trained."""
-    first = of_certificate(run_directory)
-    severest = max([first, *_of_chapters(run_directory)], key=_severity)
+    return _worst(of_certificate(run_directory), _of_chapters(run_directory))
+
+
+def of_adapter(run_directory: Path) -> Standing:
+    """The same of the run's adapter as it is served: what only its merged model or an export has
+    does not count."""
+    return _worst(
+        of_certificate(run_directory, without_merged=True),
+        _of_chapters(run_directory, without=("shipped",)),
+    )
+
+
+def _worst(first: Standing, others: Iterable[Standing]) -> Standing:
+    severest = max([first, *others], key=_severity)
     return first if severest.verdict == "green" else severest
 
 
@@ -40,7 +52,7 @@ def _severity(candidate: Standing) -> int:
     return -1 if candidate.verdict is None else SEVERITY.index(candidate.verdict)
 
 
-def of_certificate(run_directory: Path) -> Standing:
+def of_certificate(run_directory: Path, *, without_merged: bool = False) -> Standing:
     """The certificate alone in short."""
     try:
         written = certificate.read(run_directory)
@@ -48,6 +60,8 @@ def of_certificate(run_directory: Path) -> Standing:
         return Standing("amber", error.message, outdated=True)
     if written is None:
         return NO_CERTIFICATE
+    if without_merged:
+        written = _without_merged(written)
     reason = next(iter(written.reasons), "")
     touched = touched_since(written.files)
     if touched and written.verdict != "red":
@@ -55,7 +69,8 @@ def of_certificate(run_directory: Path) -> Standing:
             "amber", f"{touched[0]} has changed since the certificate was made.", outdated=True
         )
     if (
-        written.verdict == "green"
+        not without_merged
+        and written.verdict == "green"
         and written.merged is None
         and (RunFolder(run_directory).merged / "config.json").is_file()
     ):
@@ -67,14 +82,25 @@ def of_certificate(run_directory: Path) -> Standing:
     return Standing(written.verdict, reason, outdated=bool(touched))
 
 
-def _of_chapters(run_directory: Path) -> Iterator[Standing]:
+def _without_merged(whole: Certificate) -> Certificate:
+    return replace(
+        whole,
+        checks=[check for check in whole.checks if not check.is_of_merged],
+        files=[
+            stamp
+            for stamp in whole.files
+            if whole.merged is None or not Path(stamp.path).is_relative_to(whole.merged)
+        ],
+    )
+
+
+def _of_chapters(run_directory: Path, without: Sequence[ChapterKind] = ()) -> Iterator[Standing]:
     try:
         written = chapters.read_all(run_directory)
     except LuthierError as error:
         yield Standing("amber", error.message, outdated=True)
         return
-    for chapter in written:
-        yield of_chapter(chapter)
+    yield from (of_chapter(chapter) for chapter in written if chapter.kind not in without)
 
 
 def of_chapter(chapter: Chapter) -> Standing:

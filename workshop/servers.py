@@ -13,7 +13,7 @@ from jobs.job import Job
 from jobs.luthier_error import LuthierError
 from jobs.state import Asleep, Done, Failed, Lost, Running, State, Stopped, Stopping
 from models.folder import ModelFolder
-from models.standing import Standing, standing
+from models.standing import Standing, of_adapter
 from serve import launch, servers
 from serve.keeping import claim
 from serve.planning import NamedAdapter, living_servers
@@ -145,7 +145,7 @@ def checkpoint_of(name: str) -> str:
 def standings_of(models: Iterable[ServedModel]) -> dict[str, Standing]:
     """The certificates of the served models that runs have made, by the models' names."""
     return {
-        model.id: standing(jobs_directory() / model.run)
+        model.id: of_adapter(jobs_directory() / model.run)
         for model in models
         if model.run is not None
     }

@@ -11,7 +11,7 @@ import pytest
 from models import certificate, chapters
 from models.certificate import Check, Verdict
 from models.chapters import Chapter, ChapterKind
-from models.standing import NO_CERTIFICATE, Standing, standing
+from models.standing import NO_CERTIFICATE, Standing, of_adapter, standing
 from tests.models.test_certificate import make
 
 
@@ -55,6 +55,30 @@ def test_the_worst_counts_and_names_its_chapter(
     for kind, verdict in of_chapters.items():
         write_chapter(tmp_path, kind, verdict)
     assert standing(tmp_path) == expected
+
+
+def test_what_only_the_merged_model_or_an_export_has_does_not_count_for_the_served_adapter(
+    tmp_path: Path,
+) -> None:
+    merged = tmp_path / "merged"
+    merged.mkdir()
+    (merged / "config.json").write_text("{}")
+    names = ("merged, vLLM, log-probs", "stop tokens, merged", "merged model")
+    made = make(tmp_path, "green")
+    made = dataclasses.replace(
+        made,
+        merged=str(merged),
+        checks=[*made.checks, *(Check(name, "red", f"{name} is red.") for name in names)],
+        files=[*made.files, *certificate.stamps(merged)],
+    )
+    certificate.write(tmp_path, made)
+    write_chapter(tmp_path, "shipped", "red")
+    assert standing(tmp_path) == Standing("red", "merged, vLLM, log-probs is red.")
+    assert of_adapter(tmp_path) == Standing("green")
+    (merged / "config.json").unlink()  # merged again, or deleted
+    assert of_adapter(tmp_path) == Standing("green")
+    write_chapter(tmp_path, "guard", "red")
+    assert of_adapter(tmp_path) == Standing("red", "What it won and lost: It is red.")
 
 
 def test_an_outdated_chapter_is_at_best_amber(tmp_path: Path) -> None:

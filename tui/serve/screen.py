@@ -268,11 +268,13 @@ def _look(job_id: str) -> _ServerLook:
 
 def _form(rows: list[JobRow], base: str | None, run_id: str | None) -> StartServerModal:
     from models.registry import list_models
-    from models.standing import standing
+    from models.standing import of_adapter
     from tui.serve.start_server import StartServerModal, TunedChoice
 
     names = [model.name for model in list_models() if model.ready]
-    choices = [TunedChoice(row.job, row.model, standing(row.job.directory)) for row in tuned(rows)]
+    choices = [
+        TunedChoice(row.job, row.model, of_adapter(row.job.directory)) for row in tuned(rows)
+    ]
     served = next((choice for choice in choices if choice.run.id == run_id), None)
     bases = list(dict.fromkeys([*names, *([served.base] if served is not None else [])]))
     if not bases:

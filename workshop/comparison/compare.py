@@ -16,7 +16,7 @@ from jobs.files import write_atomic, write_json
 from jobs.home import jobs_directory
 from models.folder import ModelFolder
 from models.registry import resolve
-from models.standing import standing
+from models.standing import of_adapter
 from serve.client import Sampling
 from serve.comparison import judge as judging
 from serve.comparison.asking import Contender, answer_key, ask, missing
@@ -189,7 +189,7 @@ def _noise_fact(name: str, prepared: Prepared) -> str:
 def _red(adapters: list[NamedAdapter]) -> list[tuple[str, str]]:
     """What whoever reads the report must know: a model that failed its certificate."""
     standings = {
-        name: standing(jobs_directory() / run) for name, _, run in adapters if run is not None
+        name: of_adapter(jobs_directory() / run) for name, _, run in adapters if run is not None
     }
     return [
         ("red certificate", f"{name}: {standing.reason}")

@@ -93,7 +93,7 @@ async def test_nothing_is_drawn_over_the_only_run() -> None:
         screen = await open_run(pilot, app, only)
         await pilot.press("o")
         assert app.screen is screen
-        assert [toast.message for toast in app._notifications] == ["overlay needs another run."]
+        assert [toast.message for toast in app._notifications] == ["Overlay needs another run."]
         another = folders.make_job("pirate", 2, age=0)
         folders.begin(another, 0)
         app.read_jobs()

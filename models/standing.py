@@ -82,14 +82,15 @@ def of_certificate(run_directory: Path, *, without_merged: bool = False) -> Stan
     return Standing(written.verdict, reason, outdated=bool(touched))
 
 
-def _without_merged(whole: Certificate) -> Certificate:
+def _without_merged(of_run: Certificate) -> Certificate:
+    merged = of_run.merged
     return replace(
-        whole,
-        checks=[check for check in whole.checks if not check.is_of_merged],
+        of_run,
+        checks=[check for check in of_run.checks if not check.is_of_merged],
         files=[
             stamp
-            for stamp in whole.files
-            if whole.merged is None or not Path(stamp.path).is_relative_to(whole.merged)
+            for stamp in of_run.files
+            if merged is None or not Path(stamp.path).is_relative_to(merged)
         ],
     )
 

@@ -109,13 +109,13 @@ def test_json_and_toml_can_be_read_and_each_key_of_a_recipe_exists() -> None:
 
 def _sections(recipe: dict[str, object]) -> dict[str, list[str]]:
     """The keys of a recipe's text by section; those outside of any are in ""."""
-    found: dict[str, list[str]] = {"": []}
+    keys_by_section: dict[str, list[str]] = {"": []}
     for name, value in recipe.items():
         if isinstance(value, dict):
-            found[name] = list(value)
+            keys_by_section[name] = list(value)
         else:
-            found[""].append(name)
-    return found
+            keys_by_section[""].append(name)
+    return keys_by_section
 
 
 # ---- names
@@ -123,12 +123,12 @@ def _sections(recipe: dict[str, object]) -> dict[str, list[str]]:
 
 def test_each_key_of_a_recipe_that_a_text_names_exists() -> None:
     sections = {name: set(keys) for name, keys in recipe_keys().items() if name not in ("", "data")}
-    named = re.compile(rf"({'|'.join(sections)})\.(\w+)(?: = .*)?")
+    mentions = re.compile(rf"({'|'.join(sections)})\.(\w+)(?: = .*)?")
     unknown = [
         f"{page}: {code}"
         for page, text in TEXTS.items()
         for code in _CODE.findall(prose(text))
-        if (match := named.fullmatch(code)) and match[2] not in sections[match[1]]
+        if (match := mentions.fullmatch(code)) and match[2] not in sections[match[1]]
         if not code.endswith((".json", ".jsonl", ".toml"))
     ]
     assert unknown == []
@@ -178,32 +178,32 @@ def test_each_file_in_luthiers_home_that_a_text_names_is_one_of_the_code() -> No
         for package in ("jobs", "models", "trainer", "serve", "workshop", "tui")
         for path in (ROOT / package).rglob("*.py")
     )
-    named = {
+    mentions = {
         part
         for text in TEXTS.values()
         for path in re.findall(r"\$LUTHIER_HOME/([\w./-]*\w)", text)
         for part in path.split("/")
         if part not in ("ID", "client", "control")
     }
-    assert {"trials.json", "config.toml", "cache", "chats.db"} <= named
-    assert sorted(name for name in named if not re.search(rf"[\"'/]{name}[\"'/]", code)) == []
+    assert {"trials.json", "config.toml", "cache", "chats.db"} <= mentions
+    assert sorted(name for name in mentions if not re.search(rf"[\"'/]{name}[\"'/]", code)) == []
 
 
 def test_each_event_that_a_text_names_is_a_kind() -> None:
-    named = {
+    mentions = {
         (page, kind)
         for page, text in TEXTS.items()
         for kind in re.findall(r"\b(?:[Tt]he event|[Aa]n?) `(\w+)`(?= event|[ ,)]| in)", text)
         if re.search(rf"the event `{kind}`|`{kind}` event", text, re.IGNORECASE)
     }
-    assert len(named) >= 5
-    assert [each for each in sorted(named) if each[1] not in KINDS] == []
+    assert len(mentions) >= 5
+    assert [each for each in sorted(mentions) if each[1] not in KINDS] == []
 
 
 def test_each_command_of_the_chat_that_a_text_names_exists() -> None:
-    named = re.findall(r"`/(\w+)`", section("scripting.md", "Chat in a terminal"))
-    assert len(named) >= 5
-    assert [name for name in named if name not in slash_actions()] == []
+    mentions = re.findall(r"`/(\w+)`", section("scripting.md", "Chat in a terminal"))
+    assert len(mentions) >= 5
+    assert [name for name in mentions if name not in slash_actions()] == []
 
 
 _LINK = re.compile(r"\]\(((?!https?:)[^)#]*)#?([^)]*)\)")
@@ -231,18 +231,18 @@ def test_each_link_of_the_pages_outside_the_site_leads_somewhere() -> None:
 
 
 def test_each_page_that_an_error_names_is_there_with_its_section() -> None:
-    named = {
-        found
+    mentions = {
+        mention
         for package in ("jobs", "models", "trainer", "serve", "workshop", "tui")
         for path in (ROOT / package).rglob("*.py")
-        for found in re.findall(
+        for mention in re.findall(
             r"docs/(\w+\.md)(?:, ([A-Z][\w ]+)\))?", re.sub(r'"\s+f?"', "", path.read_text("utf-8"))
         )
     }
-    assert ("data.md", "Columns beside a conversation") in named
+    assert ("data.md", "Columns beside a conversation") in mentions
     headings = {name: re.findall(r"^#+ (.+)$", text, re.MULTILINE) for name, text in TEXTS.items()}
-    missing = [each for each in named if each[1] and each[1] not in headings.get(each[0], ())]
-    assert missing == [] and {page for page, _ in named} <= set(TEXTS)
+    missing = [each for each in mentions if each[1] and each[1] not in headings.get(each[0], ())]
+    assert missing == [] and {page for page, _ in mentions} <= set(TEXTS)
 
 
 # ---- keys of the app
@@ -272,8 +272,8 @@ def test_the_keys_of_a_table_are_those_of_its_screen(page: str, title: str) -> N
     first_cells = [cells[0] for cells in rows(section(page, title))]
     keys = [key for cell in first_cells for key in _CODE.findall(cell) if " " not in key]
     assert len(keys) >= 3
-    known = keys_of(*_PLACES[page, title], "app")
-    assert [key for key in keys if key not in known] == []
+    keys_of_place = keys_of(*_PLACES[page, title], "app")
+    assert [key for key in keys if key not in keys_of_place] == []
 
 
 _ON_SCREEN = re.compile(
@@ -282,11 +282,13 @@ _ON_SCREEN = re.compile(
 
 
 def test_a_key_on_a_screen_is_one_of_that_screen() -> None:
-    named = [(page, *found) for page, text in TEXTS.items() for found in _ON_SCREEN.findall(text)]
-    assert len(named) >= 8
+    mentions = [
+        (page, *mention) for page, text in TEXTS.items() for mention in _ON_SCREEN.findall(text)
+    ]
+    assert len(mentions) >= 8
     assert [
         (page, key, screen)
-        for page, key, screen in named
+        for page, key, screen in mentions
         if key not in keys_of(screen.lower().replace("-", "_"))
     ] == []
 
@@ -296,8 +298,8 @@ def test_a_key_on_a_screen_is_one_of_that_screen() -> None:
 
 def test_the_table_of_policies_has_each_with_its_default() -> None:
     policies = dict(zip(Policies.__struct_fields__, Policies.__struct_defaults__, strict=True))
-    told = {cells[0].strip("`"): cells[2] for cells in rows(section("data.md", "Policies"))}
-    assert told == {
+    documented = {cells[0].strip("`"): cells[2] for cells in rows(section("data.md", "Policies"))}
+    assert documented == {
         name: default
         for name, default in policies.items()
         if name not in ("max_messages", "near_similarity")
@@ -314,8 +316,8 @@ def test_the_table_of_a_recipes_keys_has_their_defaults() -> None:
         if heading := re.fullmatch(r"\*\*`(\w+)`\*\*", first):
             section = heading[1]
         elif first not in ("`data`", "`path`, `weight`", "`name`", "`after_run`"):
-            names, told = _CODE.findall(first), default.replace("`", "").split(", ")
-            for name, text in zip(names, told * (len(names) // len(told)), strict=True):
+            names, documented = _CODE.findall(first), default.replace("`", "").split(", ")
+            for name, text in zip(names, documented * (len(names) // len(documented)), strict=True):
                 value = getattr(sections[section], name)
                 if not isinstance(value, msgspec.Struct | None):
                     compared.append((f"{section}.{name}", text, json.dumps(value)))
@@ -326,17 +328,17 @@ def test_the_table_of_a_recipes_keys_has_their_defaults() -> None:
 
 
 def test_the_table_of_recipes_to_start_from_has_each() -> None:
-    told = [cells[0].strip("`") for cells in rows(TEXTS["recipes.md"])]
-    assert sorted(told) == sorted(preset.name for preset in presets())
+    documented = [cells[0].strip("`") for cells in rows(TEXTS["recipes.md"])]
+    assert sorted(documented) == sorted(preset.name for preset in presets())
 
 
 def test_the_table_of_probes_counts_each_family() -> None:
-    told = {
+    documented = {
         cells[0].strip("`"): int(cells[1].split()[0])
         for cells in rows(section("guard.md", "What is asked"))
     }
     counted = Counter(probe.family for probe in luthiers_probes())
-    assert told == {family: counted[family] for family in FAMILIES} | {TEXT: len(passages())}
+    assert documented == {family: counted[family] for family in FAMILIES} | {TEXT: len(passages())}
 
 
 # ---- figures

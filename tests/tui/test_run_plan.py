@@ -127,7 +127,7 @@ def test_the_plan_says_how_long_it_takes_part_by_part(recipe: Path) -> None:
     first = ": starting 14 s (libraries, data), base answers 20 s (at most), "
     later = ", 4 more evaluations 1 m 20 s (at most)"
     assert plan_text.time_parts(forecast(counted, None)) == (
-        f"about 1 m 54 s, and 1,200 steps{first}1,200 steps (measured in training){later}"
+        f"about 1 m 54 s, plus 1,200 steps{first}1,200 steps (measured in training){later}"
     )
     speed = Speed("captain, 2 h ago", 0.5, 4, None)
     assert plan_text.time_parts(forecast(counted, speed)) == (

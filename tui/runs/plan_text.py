@@ -103,7 +103,7 @@ def time_in_all(times: Forecast) -> str:
     if times.is_whole:
         return f"about {total}"
     unknown = ", ".join(part.name for part in times.parts if part.seconds is None)
-    return f"about {total}, and {unknown}"
+    return f"about {total}, plus {unknown}"
 
 
 def time_parts(times: Forecast) -> str:

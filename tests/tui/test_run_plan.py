@@ -136,7 +136,7 @@ def test_the_plan_says_how_long_it_takes_part_by_part(recipe: Path) -> None:
     few = replace(counted, conversations=6, heldout=2)  # in steps of 8
     assert "1,200 steps 10 m 00 s" in plan_text.time_parts(forecast(few, speed))
     uncounted = replace(counted, steps=0, evaluation={})  # of data on the hub
-    assert plan_text.time_in_all(forecast(uncounted, speed)) == "about 14 s, and the steps"
+    assert plan_text.time_in_all(forecast(uncounted, speed)) == "about 14 s, plus the steps"
     printed = " ".join(told(recipe).split())
     assert plan_text.time_parts(forecast(run_plan, None))[:30] in printed
 

@@ -177,9 +177,9 @@ Base models
 builtin ◌ not prepared
 tiny 369.3 k
 Tuned models
-sails-lr0.02 tiny r 4 3.833
-sails-lr1e-2 tiny r 4 3.290
-captain tiny r 4 3.290 now ! amber
+sails-lr0.02 tiny rank 4 3.833
+sails-lr1e-2 tiny rank 4 3.290
+captain tiny rank 4 3.290 now ! amber
 Trained as a whole
 whole tiny 369.3 k 3.502
 Merged models

@@ -157,7 +157,7 @@ def literals() -> Iterator[tuple[str, str]]:
 def test_no_text_has_the_usual_key_of_an_action_written_into_it() -> None:
     """It would be wrong for whoever has another one: `with_keys` and `key_of` know it."""
     keys = {key_name(key) for action in ACTIONS for key in action.keys.split(",")}
-    short = sorted(key for key in keys if re.fullmatch(r"[^\sa]|\^\S|f\d+", key))
+    short = sorted(key for key in keys if re.fullmatch(r"[^\sa.,]|\^\S|f\d+", key))
     named = re.compile(rf"(?:^|[\s(>\]])(?:{'|'.join(map(re.escape, short))})(?:\[/\])? [a-z]+s\b")
     sums = ("4 minutes", "5 stops before it costs more")
     wrong = [

@@ -3,7 +3,7 @@ beside the arrows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -117,6 +117,8 @@ class RowTable(Vertical):
         self.order = Order()
         self._rows: list[Row] = []
         self._drawn_widths: list[int] = []
+        self._prompts: dict[str, tuple[Sequence[Content], Content]] = {}
+        """Of each row the cells that were drawn last, in these widths, and the line of them."""
 
     def compose(self) -> ComposeResult:
         yield RowTitles(classes="row-titles")
@@ -126,7 +128,7 @@ class RowTable(Vertical):
         """Other columns from the next `show` on."""
         if columns != self.columns:
             self.columns = columns
-            self._rows = []
+            self._rows, self._prompts = [], {}
 
     @on(Click, ".row-titles")
     def title_clicked(self, event: Click) -> None:
@@ -176,9 +178,12 @@ class RowTable(Vertical):
             self.options.highlighted,
             self.options.scroll_y,
         )
-        widths = self._drawn_widths = self._widths()
+        widths = self._widths()
+        drawn = self._prompts if widths == self._drawn_widths else {}
+        self._drawn_widths = widths
+        self._prompts = {row.id: self._drawn(row, widths, drawn) for row in rows}
         self.options.set_options(
-            Option(self._prompt(row, widths), id=row.id, disabled=row.heading) for row in rows
+            Option(self._prompts[row.id][1], id=row.id, disabled=row.heading) for row in rows
         )
         ids = [row.id for row in rows]
         if highlighted in ids:
@@ -208,7 +213,8 @@ class RowTable(Vertical):
         self._drawn_widths = widths
         for index, row in enumerate(self._rows):
             if not before or before[index].cells is not row.cells:
-                self.options.show_prompt(index, self._prompt(row, widths))
+                self._prompts[row.id] = self._drawn(row, widths, {})
+                self.options.show_prompt(index, self._prompts[row.id][1])
 
     def _show_titles(self, widths: Sequence[int]) -> None:
         titles = [self._title(column) for column in self.columns]
@@ -233,8 +239,16 @@ class RowTable(Vertical):
             for column in self.columns
         ]
 
-    def _prompt(self, row: Row, widths: Sequence[int]) -> Content:
-        return row.cells[0] if row.heading else self._line(row.cells, widths)
+    def _drawn(
+        self,
+        row: Row,
+        widths: Sequence[int],
+        earlier: Mapping[str, tuple[Sequence[Content], Content]],
+    ) -> tuple[Sequence[Content], Content]:
+        """The row's cells and their line; that of the same cells, if they were drawn earlier."""
+        if row.id in earlier and earlier[row.id][0] is row.cells:
+            return earlier[row.id]
+        return row.cells, row.cells[0] if row.heading else self._line(row.cells, widths)
 
     def _line(self, cells: Sequence[Content], widths: Sequence[int]) -> Content:
         """A row's cells side by side. A text that is too long runs on over the empty cells after

@@ -43,8 +43,8 @@ def of_adapter(run_directory: Path) -> Standing:
     )
 
 
-def _worst(first: Standing, others: Iterable[Standing]) -> Standing:
-    severest = max([first, *others], key=_severity)
+def _worst(first: Standing, of_chapters: Iterable[Standing]) -> Standing:
+    severest = max([first, *of_chapters], key=_severity)
     return first if severest.verdict == "green" else severest
 
 

@@ -94,9 +94,9 @@ def test_json_and_toml_can_be_read_and_each_key_of_a_recipe_exists() -> None:
     for page, text in TEXTS.items():
         for language, lines in blocks(text):
             if language == "json":
-                rest = lines.strip()
-                while rest:
-                    rest = rest[json.JSONDecoder().raw_decode(rest)[1] :].strip()
+                unread = lines.strip()
+                while unread:
+                    unread = unread[json.JSONDecoder().raw_decode(unread)[1] :].strip()
             if language == "toml" and "[tools]" not in lines:
                 unknown += [
                     f"{page}: {section}.{key}"

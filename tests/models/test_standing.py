@@ -64,14 +64,14 @@ def test_what_only_the_merged_model_or_an_export_has_does_not_count_for_the_serv
     merged.mkdir()
     (merged / "config.json").write_text("{}")
     names = ("merged, vLLM, log-probs", "stop tokens, merged", "merged model")
-    made = make(tmp_path, "green")
-    made = dataclasses.replace(
-        made,
+    with_merged = make(tmp_path, "green")
+    with_merged = dataclasses.replace(
+        with_merged,
         merged=str(merged),
-        checks=[*made.checks, *(Check(name, "red", f"{name} is red.") for name in names)],
-        files=[*made.files, *certificate.stamps(merged)],
+        checks=[*with_merged.checks, *(Check(name, "red", f"{name} is red.") for name in names)],
+        files=[*with_merged.files, *certificate.stamps(merged)],
     )
-    certificate.write(tmp_path, made)
+    certificate.write(tmp_path, with_merged)
     write_chapter(tmp_path, "shipped", "red")
     assert standing(tmp_path) == Standing("red", "merged, vLLM, log-probs is red.")
     assert of_adapter(tmp_path) == Standing("green")

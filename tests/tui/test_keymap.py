@@ -158,12 +158,14 @@ def test_no_text_has_the_usual_key_of_an_action_written_into_it() -> None:
     """It would be wrong for whoever has another one: `with_keys` and `key_of` know it."""
     keys = {key_name(key) for action in ACTIONS for key in action.keys.split(",")}
     short = sorted(key for key in keys if re.fullmatch(r"[^\sa.,]|\^\S|f\d+", key))
-    named = re.compile(rf"(?:^|[\s(>\]])(?:{'|'.join(map(re.escape, short))})(?:\[/\])? [a-z]+s\b")
+    key_and_verb = re.compile(
+        rf"(?:^|[\s(>\]])(?:{'|'.join(map(re.escape, short))})(?:\[/\])? [a-z]+s\b"
+    )
     sums = ("4 minutes", "5 stops before it costs more")
     wrong = [
         f"{place}: {text}"
         for place, text in literals()
-        if named.search(text) and not text.endswith(sums)
+        if key_and_verb.search(text) and not text.endswith(sums)
     ]
     assert not wrong, "\n".join(wrong)
     ids = {match for _, text in literals() for match in re.findall(r"\{([a-z_]+\.[a-z_]+)\}", text)}

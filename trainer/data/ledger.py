@@ -163,13 +163,13 @@ class Stops:
             return []
         proposals = []
         for number in range(max(map(len, choices_of.values()))):
-            chosen = {
+            choice_of = {
                 policy: each[min(number, len(each) - 1)] for policy, each in choices_of.items()
             }
             titles = [
-                _decided(self._by_policy[policy], choice) for policy, choice in chosen.items()
+                _decided(self._by_policy[policy], choice) for policy, choice in choice_of.items()
             ]
-            values = {f"policy.{policy}": choice for policy, choice in chosen.items()}
+            values = {f"policy.{policy}": choice for policy, choice in choice_of.items()}
             proposals.append(ProposedChange(". ".join(titles), values))
         return proposals
 

@@ -105,8 +105,8 @@ class Reader:
             except LuthierError as error:
                 proposed = propose(values, self._mapping, self._policies)
                 # another hint has the remedy
-                named = proposed[:1] if error.hint == HINT else []
-                hints = [f"{best.title}:\n{best.toml}" for best in named]
+                hinted = proposed[:1] if error.hint == HINT else []
+                hints = [f"{best.title}:\n{best.toml}" for best in hinted]
                 raise RefusedData(
                     error.title,
                     f"{file}: {error.message}",

@@ -10,6 +10,7 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Input
 
+from tui.key_bindings import key_of
 from tui.shared.steady_text import SteadyText
 
 
@@ -63,7 +64,7 @@ class FilterLine(Horizontal):
         self.query_one(SteadyText).update(
             Content.assemble(
                 (f"{matching:,} of {of:,}   ", "$foreground-muted"),
-                ("esc", "bold $primary"),
+                (key_of("app.back"), "bold $primary"),
                 (" shows all", "$foreground-muted"),
             )
         )

@@ -13,7 +13,6 @@ from tests.tui.driving import ready, until
 from tui.app import LuthierApp
 from tui.data.forms import LookModal
 from tui.runs.runs_screen import RunsScreen
-from tui.shared.form import Field
 from tui.shared.help_modal import HelpModal
 
 
@@ -26,7 +25,7 @@ def type_at_once(pilot: Pilot[None], *keys: str | Paste) -> None:
 
 
 def values(dialog: LookModal) -> list[str]:
-    return [field.query_one(Input).value for field in dialog.query(Field)]
+    return [box.value for box in dialog.query("Field Input").results(Input)]
 
 
 @pytest.mark.usefixtures("home")
